@@ -1,0 +1,251 @@
+//! What a channel is: a folder that turns bytes into events and messages into requests. Knows no room and no table.
+
+pub mod messenger;
+pub mod meta;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::Moment;
+
+/// What a message says, in the API's form; `kind` tells which.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Content {
+    /// Plain text.
+    Text {
+        /// 1–2000 UTF-16 units per message sent; longer text is split at word borders.
+        text: String,
+    },
+    /// Media, places and links, in the order they came.
+    Attachments {
+        /// Text that came with them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// At least one.
+        attachments: Vec<Attachment>,
+    },
+    /// A tap on a quick reply or a button (inbound only).
+    Choice {
+        /// What the button says.
+        text: String,
+        /// The developer's string behind it.
+        payload: String,
+        /// How it was tapped.
+        via: Via,
+    },
+    /// The contact shared an e-mail address or phone number (inbound only).
+    SharedField {
+        /// Which.
+        field: Field,
+        /// The address or number.
+        value: String,
+    },
+    /// Asks the contact for an e-mail address or phone number (outbound only).
+    RequestField {
+        /// Which.
+        field: Field,
+        /// The prompt; the widget's prompt by default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+    /// Text with 1–13 quick replies (outbound only).
+    QuickReplies {
+        /// The text above them.
+        text: String,
+        /// The choices.
+        replies: Vec<QuickReply>,
+    },
+    /// Text with 1–3 buttons (outbound only).
+    Buttons {
+        /// At most 640 characters.
+        text: String,
+        /// The buttons.
+        buttons: Vec<Button>,
+    },
+    /// 1–10 cards (outbound only).
+    Carousel {
+        /// The cards.
+        elements: Vec<Card>,
+    },
+    /// Something the channel cannot carry (inbound only).
+    Unsupported {
+        /// What it was.
+        what: String,
+    },
+}
+
+/// How a choice was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// A quick reply below a message.
+    QuickReply,
+    /// A button, Get Started, the menu, an ice breaker.
+    Postback,
+}
+
+/// A contact's field that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// E-mail address.
+    Email,
+    /// Phone number.
+    Phone,
+}
+
+/// One attachment; keys that do not apply are absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: AttachmentKind,
+    /// Where it is; for links anything the sender typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// File name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Media type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime: Option<String>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Title of a link or product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Latitude; 0 is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lat: Option<f64>,
+    /// Longitude; 0 is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long: Option<f64>,
+}
+
+/// Kinds of attachment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum AttachmentKind {
+    Image,
+    Video,
+    Audio,
+    File,
+    Sticker,
+    Location,
+    Link,
+    #[default]
+    Unknown,
+}
+
+/// A quick reply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuickReply {
+    /// At most 20 characters.
+    pub title: String,
+    /// At most 1000 characters.
+    pub payload: String,
+}
+
+/// A button below a text or card.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Button {
+    /// Opens a page.
+    Url {
+        /// At most 20 characters.
+        title: String,
+        /// http or https.
+        url: String,
+    },
+    /// Sends `payload` back to us.
+    Postback {
+        /// At most 20 characters.
+        title: String,
+        /// At most 1000 characters.
+        payload: String,
+    },
+    /// Calls a number.
+    Call {
+        /// At most 20 characters.
+        title: String,
+        /// International, beginning with `+`.
+        phone: String,
+    },
+}
+
+/// A card of a carousel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// At most 80 characters.
+    pub title: String,
+    /// At most 80 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtitle: Option<String>,
+    /// A picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_url: Option<String>,
+    /// Opened by a tap on the card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// At most 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buttons: Vec<Button>,
+}
+
+/// One item of a webhook, understood. `external` ids are the channel's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When it happened by the channel's clock, or when we received it if the channel's time is absent or absurd.
+    pub at: Moment,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// The contact wrote, tapped or shared something.
+    Inbound {
+        /// Unique per page; a mid, or made from the item where the channel gives none.
+        external_id: String,
+        /// What it says.
+        content: Content,
+        /// External id of the message it answers.
+        reply_to: Option<String>,
+        /// Where the contact came from (ad, link), as the channel told it.
+        referral: Option<serde_json::Value>,
+    },
+    /// The page wrote: our own send coming back, or the Page inbox, or another app.
+    Echo {
+        /// The sent message's id.
+        external_id: String,
+        /// Which app sent it, where known.
+        app_id: Option<String>,
+        /// What our send carried; names our message (`cg:<uuid>`) if it was ours.
+        metadata: Option<String>,
+        /// What it says.
+        content: Content,
+    },
+    /// These arrived, and everything sent up to the watermark.
+    Delivered {
+        /// External ids, may be empty.
+        external_ids: Vec<String>,
+        /// Everything sent before or at this moment.
+        watermark: Option<Moment>,
+    },
+    /// Everything sent up to the watermark (or this one message) was read.
+    Read {
+        /// External ids, mostly empty.
+        external_ids: Vec<String>,
+        /// Everything sent before or at this moment.
+        watermark: Option<Moment>,
+    },
+    /// Real, but not used yet; kept and counted under this kind.
+    Other,
+}
