@@ -115,6 +115,7 @@ function apply(event) {
   if (kind === 'message.created' || kind === 'message.updated') return applyMessageEvent(kind, { room_id: event.room_id, ...data });
   if (kind === 'contact.updated') return applyContact(data);
   if (kind === 'contact.typing') {
+    if (!state.rooms.has(event.room_id)) return;
     state.typingUntil.set(event.room_id, data.on === false ? 0 : Date.now() + TYPING_SHOWN_MS);
     setTimeout(changed, TYPING_SHOWN_MS + 50);
     return changed();
@@ -235,11 +236,13 @@ function draw() {
   const { status, reason } = state.status;
   const away = document.querySelector('.status [data-status=away]');
   setText(away, status === 'away' && reason ? `Away: ${reason}` : 'Away');
+  away.title = reason ?? '';
   const stream = byId('stream');
   stream.dataset.state = state.stream;
   setText(stream, STREAM_WORDS[state.stream]);
   stream.title = state.stream === 'live' ? 'News arrive at once' : 'News do not arrive at the moment';
 
+  if (!selectedRoom() && byId('desk').dataset.pane !== 'list') byId('desk').dataset.pane = 'list';
   drawRooms();
   drawTranscript();
   drawComposer();

@@ -3,6 +3,7 @@
 import { post } from './api.js';
 import { byId, showError } from './dom.js';
 
+const TENANT = 'desk.tenant'; // nobody likes to type it every morning; it is no secret
 const FIELDS = ['tenant', 'email', 'password'];
 const field = (name) => byId(`login-${name}`);
 
@@ -10,6 +11,7 @@ export function bindLogin(onDone) {
   const form = byId('login-form');
   const query = new URLSearchParams(location.search);
   for (const name of ['tenant', 'email']) if (query.get(name)) field(name).value = query.get(name);
+  field('tenant').value ||= localStorage.getItem(TENANT) ?? '';
 
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
@@ -22,6 +24,7 @@ export function bindLogin(onDone) {
     button.disabled = true;
     try {
       await post('/sessions', { tenant: field('tenant').value.trim(), email: field('email').value.trim(), password: field('password').value }, { quiet401: true });
+      localStorage.setItem(TENANT, field('tenant').value.trim());
       field('password').value = '';
       await onDone();
     } catch (problem) {

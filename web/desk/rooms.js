@@ -1,6 +1,6 @@
 // The left list: offers with their countdown, my chats, and those closed in this session.
 
-import { post, serverNow } from './api.js';
+import { get, post, serverNow } from './api.js';
 import { toast } from './alerts.js';
 import { summary } from './content.js';
 import { avatar, byId, duration, el, setText } from './dom.js';
@@ -87,8 +87,17 @@ function offerItem(facts) {
   return el('li', { class: 'offer', 'data-testid': 'room-offered' },
     opener(facts, el('span', { class: 'countdown', 'data-testid': 'countdown', 'data-expires': expires })),
     el('p', { class: 'offer-from muted' }, [room.queue?.name, room.widget?.name].filter(Boolean).join(' · ')),
-    el('progress', { class: 'offer-time', max: 100, value: 100, 'data-expires': expires, 'data-total': Math.max(5000, expires - serverNow()), 'aria-hidden': 'true' }),
+    el('progress', { class: 'offer-time', max: 100, value: 100, 'data-expires': expires, 'data-total': totalOf(room, expires), 'aria-hidden': 'true' }),
     offerButtons(room, name, isBusy));
+}
+
+const firstSeen = new Map();
+
+/** How long the offer lasts, as far as the desk has seen it, so that redrawing does not refill the bar. */
+function totalOf(room, expires) {
+  const key = `${room.id} ${expires}`;
+  if (!firstSeen.has(key)) firstSeen.set(key, Math.max(5000, expires - serverNow()));
+  return firstSeen.get(key);
 }
 
 /** Accept and decline; also used above the composer. */
@@ -137,7 +146,7 @@ let lastAskedAt = 0;
 async function accept(room) {
   await during(room, async () => {
     const answer = await post(`/rooms/${room.id}/accept`);
-    if (answer?.id) applyRoom(answer);
+    applyRoom(answer?.id ? answer : await get(`/rooms/${room.id}`));
     openRoom(room.id);
     await loadNewest(room.id);
   });
