@@ -5,11 +5,13 @@
 
 pub mod bell;
 mod find;
+mod keeper;
 mod place;
 pub mod private;
 mod process;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -34,7 +36,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// Which database to use.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `postgres://user:password@host/name`; `None` runs a private PostgreSQL.
+    /// `postgres://user:password@host/name`; `None` or empty runs a private PostgreSQL.
     pub url: Option<Secret>,
     /// The private PostgreSQL keeps its files in `postgres` in here.
     pub data_dir: PathBuf,
@@ -87,8 +89,8 @@ pub struct Database {
 /// [`OpenError`]; nothing is left running then.
 pub async fn open(settings: &Settings) -> Result<Database, OpenError> {
     match &settings.url {
-        Some(url) => open_external(url, settings.max_connections).await,
-        None => {
+        Some(url) if !url.expose().is_empty() => open_external(url, settings.max_connections).await,
+        _ => {
             let private = PrivatePostgres::start(PrivateSettings {
                 data_dir: settings.data_dir.clone(),
                 bin_dir: settings.bin_dir.clone(),
@@ -96,8 +98,13 @@ pub async fn open(settings: &Settings) -> Result<Database, OpenError> {
                 max_connections: settings.max_connections,
             })
             .await?;
-            let pool = connect(private.options(), settings.max_connections).await.map_err(StartError::SetUp)?;
-            Ok(Database { pool, shown: private.shown().to_owned(), private: Some(private) })
+            match connect(private.options(), settings.max_connections).await {
+                Ok(pool) => Ok(Database { pool, shown: private.shown().to_owned(), private: Some(private) }),
+                Err(error) => {
+                    private.stop().await;
+                    Err(StartError::SetUp(error).into())
+                }
+            }
         }
     }
 }

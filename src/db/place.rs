@@ -21,9 +21,6 @@ use sha2::{Digest, Sha256};
 
 use super::private::{StartError, failed};
 
-/// Where clusters go that PostgreSQL could not reach in the data directory (only when we are root).
-const REACHABLE_BY_ALL: &str = "/var/lib/chatgate";
-
 /// The kernel takes 107 bytes for the path of a socket, and PostgreSQL adds a process id while it starts.
 const MAX_SOCKET_PATH_BYTES: usize = 100;
 
@@ -46,8 +43,8 @@ pub(super) struct Place {
 
 impl Place {
     /// Makes the directories, all but `data`. As root, a place that PostgreSQL's user cannot reach is exchanged
-    /// for one that it can, and `<data dir>/postgres` becomes a link to it.
-    pub fn prepare(data_dir: &Path) -> Result<Self, StartError> {
+    /// for one in `refuge`, and `<data dir>/postgres` becomes a link to it.
+    pub fn prepare(data_dir: &Path, refuge: &Path) -> Result<Self, StartError> {
         let wanted = data_dir.join("postgres");
         let is_root = rustix::process::geteuid().is_root();
         make_directory(&wanted, if is_root { 0o755 } else { 0o700 })?;
@@ -59,7 +56,7 @@ impl Place {
             if root.join("data").exists() {
                 return Err(StartError::Unreachable { blocker, user: user.name.clone() });
             }
-            root = move_away(&wanted, &root)?;
+            root = move_away(&wanted, &root, refuge)?;
             owner = Some(owner_of_cluster(&root)?);
         }
         let sockets = sockets_for(&root, owner.as_ref())?;
@@ -156,10 +153,10 @@ fn first_unreachable(path: &Path, owner: &Owner) -> Option<PathBuf> {
     ancestors.into_iter().rev().find(|it| !passes(it)).map(Path::to_owned)
 }
 
-/// Replaces the empty directory `wanted` by a link to a place that everybody can reach, named after it.
-fn move_away(wanted: &Path, empty: &Path) -> Result<PathBuf, StartError> {
-    let root = Path::new(REACHABLE_BY_ALL).join(short_hash(empty));
-    make_directory(Path::new(REACHABLE_BY_ALL), 0o755)?;
+/// Replaces the empty directory `wanted` by a link to a place in `refuge`, named after it.
+fn move_away(wanted: &Path, empty: &Path, refuge: &Path) -> Result<PathBuf, StartError> {
+    let root = refuge.join(short_hash(empty));
+    make_directory(refuge, 0o755)?;
     make_directory(&root, 0o755)?;
     if let Some(blocker) = first_unreachable(&root, &owner_of_cluster(&root)?) {
         return Err(StartError::Unreachable { blocker, user: "PostgreSQL's user".to_owned() });
@@ -200,5 +197,29 @@ mod tests {
         assert_eq!(user(users, "postgres").map(|it| (it.uid, it.gid)), Some((101, 104)));
         assert_eq!(user(users, "root"), None);
         assert_eq!(user(users, "nobody"), None);
+    }
+
+    #[test]
+    fn a_closed_directory_is_left_for_one_that_can_be_reached() {
+        if !rustix::process::geteuid().is_root() {
+            return; // everybody else runs PostgreSQL as himself
+        }
+        let scratch = std::env::temp_dir().join(format!("chatgate-place-{:x}", rand::random::<u64>()));
+        let (closed, refuge) = (scratch.join("closed"), scratch.join("refuge"));
+        fs::create_dir_all(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        let place = Place::prepare(&closed.join("data"), &refuge).unwrap();
+        assert!(place.root.starts_with(&refuge), "{place:?}");
+        assert_eq!(closed.join("data/postgres").canonicalize().unwrap(), place.root);
+        assert_eq!(fs::metadata(&place.sockets).unwrap().mode() & 0o777, 0o700);
+        // The next start follows the link.
+        assert_eq!(Place::prepare(&closed.join("data"), Path::new("/nonexistent")).unwrap().root, place.root);
+
+        // Data that is there already stays where it is.
+        fs::create_dir_all(closed.join("old/postgres/data")).unwrap();
+        std::os::unix::fs::chown(closed.join("old/postgres/data"), Some(1), Some(1)).unwrap();
+        let error = Place::prepare(&closed.join("old"), &refuge).unwrap_err();
+        assert!(matches!(&error, StartError::Unreachable { blocker, .. } if *blocker == closed), "{error}");
+        fs::remove_dir_all(&scratch).unwrap();
     }
 }

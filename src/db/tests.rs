@@ -1,6 +1,6 @@
 //! The private PostgreSQL and the bell, run for real. Clusters live in memory, but through the same code.
 //!
-//! Not here: what happens when *we* are killed. That needs a second process of ours; see the test of the binary.
+//! The second process that some of it needs is this test binary again, see [`stand_in_for_chatgate`].
 
 use std::{
     fs,
@@ -182,6 +182,46 @@ fn start_orphan(scratch: &Scratch) -> Pid {
     let pid = Pid::from_child(&child);
     std::thread::spawn(move || child.wait());
     pid
+}
+
+/// Where the stand-in keeps its data; without it, the stand-in is no test and does nothing.
+const STAND_IN: &str = "CHATGATE_TEST_STAND_IN";
+
+#[tokio::test]
+async fn stand_in_for_chatgate() {
+    let Some(data_dir) = std::env::var_os(STAND_IN) else { return };
+    let settings = Settings { url: None, data_dir: data_dir.into(), bin_dir: None, max_connections: 4 };
+    let database = open(&settings).await.unwrap();
+    write_note(&database.pool).await;
+    fs::write(settings.data_dir.join("written"), "").unwrap();
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn when_chatgate_is_killed_postgres_stops_and_the_next_start_has_the_data() {
+    let scratch = Scratch::new();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "db::tests::stand_in_for_chatgate", "--nocapture"]).env(STAND_IN, &scratch.0);
+    let mut chatgate = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually(async || fs::metadata(scratch.0.join("written"))).await;
+    let orphan = scratch.pid();
+    let settings = Settings { url: None, data_dir: scratch.0.clone(), bin_dir: None, max_connections: 4 };
+    let refused = open(&settings).await.unwrap_err().to_string();
+    assert!(refused.starts_with(&format!("another chatgate (pid {}) uses this directory", chatgate.id())), "{refused}");
+
+    chatgate.kill().unwrap();
+    chatgate.wait().unwrap();
+    if cfg!(target_os = "linux") {
+        // By itself; elsewhere the next start does it.
+        eventually(async || match PidFile::read(&scratch.0.join("postgres/data")) {
+            Some(it) if it.pid == orphan => Err("still there"),
+            _ => Ok(()),
+        })
+        .await;
+    }
+    let database = open(&settings).await.unwrap();
+    assert_eq!(notes(&database.pool).await.unwrap(), 1);
+    database.close().await;
 }
 
 #[tokio::test]
