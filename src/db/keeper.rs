@@ -111,6 +111,7 @@ impl Keeper {
         tuning::write(&place, settings)?;
         if !place.data().exists() {
             let lock = process::claim(&place)?;
+            tracing::info!("making a PostgreSQL {} cluster in {}", from.version, place.root.display());
             process::make_cluster(&from, &place, settings.durability, &lock)?;
         }
         let keeper = Self { place, from, own_events, events, _directory: directory };

@@ -29,9 +29,14 @@ const SHOWN_LOG_LINES: usize = 8;
 
 /// Opens a file that only we may read or write, making it if needed.
 pub(super) fn open_private(path: &Path) -> Result<File, StartError> {
+    ours().read(true).write(true).truncate(false).open(path).map_err(failed("open", path))
+}
+
+/// We may be root in a directory of somebody else, so a link in the place of our file is not followed.
+fn ours() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map_err(failed("open", path))
+    options.create(true).mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
 }
 
 /// Waits until no process uses the cluster, stopping an orphan, and removes what dead servers left behind.
@@ -224,7 +229,7 @@ fn open_log(place: &Place) -> Result<(File, u64), StartError> {
     if fs::metadata(&path).is_ok_and(|it| it.len() > MAX_LOG_BYTES) {
         let _ = fs::rename(&path, path.with_extension("log.1"));
     }
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(failed("open", &path))?;
+    let log = ours().append(true).open(&path).map_err(failed("open", &path))?;
     let start = log.metadata().map_err(failed("open", &path))?.len();
     Ok((log, start))
 }

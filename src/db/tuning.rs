@@ -13,7 +13,8 @@ pub(super) fn write(place: &Place, settings: &PrivateSettings) -> Result<(), Sta
     let text = config(settings, find_memory_bytes());
     let write = || {
         let unfinished = path.with_extension("conf.new");
-        let mut file = fs::File::create(&unfinished)?;
+        let _ = fs::remove_file(&unfinished);
+        let mut file = fs::File::create_new(&unfinished)?;
         file.write_all(text.as_bytes())?;
         // PostgreSQL's user reads it, whatever our umask is. There is nothing secret in it.
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
