@@ -15,6 +15,7 @@ pub mod people;
 // Floor 1.
 pub mod config;
 pub mod crew;
+pub mod db;
 pub mod telemetry;
 
 // Bytes and events.
