@@ -6,5 +6,8 @@ pub mod ids;
 pub mod seal;
 pub mod secret;
 
+// Pure rules that other floors ask.
+pub mod hours;
+
 // Bytes and events.
 pub mod channels;
