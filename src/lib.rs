@@ -3,26 +3,37 @@
 //! The modules in walking order of a message, then the floors they stand on. A module uses floors below its own, never its own or a
 //! higher one; `tests/it/floors.rs` holds that.
 
-// The doors.
-// pub mod http;
+// The doors, and the parts behind them.
+pub mod app;
+pub mod http;
+pub mod simulator;
 
-// The floor: rooms.
+// The way in.
+pub mod intake;
+
+// Who is next, and the way out.
+pub mod live;
+pub mod queues;
+pub mod replies;
+
+// The floor.
 pub mod rooms;
 
-// Who works here.
+// Whose, who, where, when.
+pub mod hours;
 pub mod people;
-
-// Floor 1.
-pub mod config;
-pub mod crew;
-pub mod db;
-pub mod telemetry;
+pub mod tenants;
+pub mod widgets;
 
 // Bytes and events.
 pub mod channels;
 
 // Ground.
 pub mod clock;
+pub mod config;
+pub mod crew;
+pub mod db;
 pub mod ids;
 pub mod seal;
 pub mod secret;
+pub mod telemetry;
