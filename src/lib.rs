@@ -8,3 +8,6 @@ pub mod secret;
 
 // Bytes and events.
 pub mod channels;
+
+// A pretend neighbour.
+pub mod simulator;
