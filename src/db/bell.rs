@@ -178,6 +178,12 @@ impl Bell {
         Waiter(self.of(work).subscribe())
     }
 
+    /// The same as a bare channel, whose value says nothing.
+    #[must_use]
+    pub fn changes(&self, work: Work) -> watch::Receiver<()> {
+        self.of(work).subscribe()
+    }
+
     /// The tenants whose queues were rung for since the last call. [`Bell::EVERY_TENANT`] among them means all.
     #[must_use]
     pub fn take_dirty_queues(&self) -> HashSet<TenantId> {
