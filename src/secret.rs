@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 /// A secret text. `Debug` shows nothing of it; there is no `Display` and no `Serialize`.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
-#[schema(value_type = String, format = "password", write_only)]
+#[schema(value_type = String, format = "password")]
 pub struct Secret(String);
 
 impl Secret {
