@@ -1,0 +1,4 @@
+//! Queues: who answers, and which widgets' rooms wait where.
+
+pub mod settings;
+pub mod store;
