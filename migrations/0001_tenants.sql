@@ -46,6 +46,8 @@ create table agents (
     status_since timestamptz not null,
     -- Since when the agent has been without anything new to do: the last of going ready, being given a room, ending one.
     idle_since timestamptz not null,
+    -- When the agent was last given a room.
+    given_at timestamptz,
     -- When an event stream of this agent was last seen open; null for callers who never open one, who are left alone.
     stream_seen_at timestamptz,
     constraint agents_pk primary key (tenant_id, user_id),

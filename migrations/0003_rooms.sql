@@ -41,8 +41,8 @@ create table rooms (
     -- Agents not to be rung again before rering_at, because they declined or let the offer lapse.
     passed_by uuid[] not null default '{}',
     rering_at timestamptz,
-    -- after_hours 'hold': not offered before this moment.
-    held_until timestamptz,
+    -- after_hours 'hold': came while closed, not offered before the hours are found open.
+    is_held boolean not null default false,
     referral jsonb,
     tags text[] not null default '{}',
     last_seq bigint not null default 0,

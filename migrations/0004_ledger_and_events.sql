@@ -48,8 +48,9 @@ create table events (
     at timestamptz not null,
     kind text not null,
     room_id uuid,
-    -- Agents who may see it; supervisors and admins see all of the tenant.
-    audience uuid[] not null,
+    -- The agents who may see it: the one it concerns, and the one who has just lost the room. Supervisors and admins see all.
+    agent_id uuid,
+    former_agent_id uuid,
     data jsonb not null,
     constraint events_pk primary key (tenant_id, xid, seq, at)
 ) partition by range (at);

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, error, info_span};
 
@@ -56,8 +56,8 @@ impl Crew {
         self.tracker.spawn(task);
     }
 
-    /// Lets `worker` take steps until the crew stops: at once after a step that worked, else when `wake` is notified or after the poll.
-    pub fn hire<W: Worker>(&self, worker: Arc<W>, wake: Arc<Notify>) {
+    /// Lets `worker` take steps until the crew stops: at once after a step that worked, else when `wake` changes or after the poll.
+    pub fn hire<W: Worker>(&self, worker: Arc<W>, mut wake: Option<watch::Receiver<()>>) {
         let stop = self.stop.clone();
         let work = async move {
             let mut pause = FIRST_PAUSE;
@@ -88,7 +88,14 @@ impl Crew {
                         continue;
                     }
                 };
-                tokio::select! { () = wake.notified() => {}, () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
+                let rung = async {
+                    match &mut wake {
+                        // A bell that is gone rings no more; the poll goes on.
+                        Some(wake) if wake.changed().await.is_ok() => {}
+                        _ => std::future::pending().await,
+                    }
+                };
+                tokio::select! { () = rung => {}, () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
             }
         };
         self.tracker.spawn(work.instrument(info_span!("worker", name = W::NAME)));

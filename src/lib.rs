@@ -3,28 +3,40 @@
 //! The modules in walking order of a message, then the floors they stand on. A module uses floors below its own, never its own or a
 //! higher one; `tests/it/floors.rs` holds that.
 
-// The doors.
-// pub mod http;
+// The doors, and the parts behind them.
+pub mod app;
+pub mod http;
+pub mod simulator;
 
-// Who works here.
+// The way in.
+pub mod intake;
+
+// Who is next, and the way out.
+pub mod live;
+pub mod queues;
+pub mod replies;
+
+// The floor.
+pub mod rooms;
+
+// Whose, who, where, when.
+pub mod hours;
 pub mod people;
 pub mod tenants;
+pub mod widgets;
 
-// Who changed what.
+// Bytes and events; who changed what.
 pub mod audit;
-
-// Floor 1.
-pub mod config;
-pub mod crew;
-pub mod telemetry;
-
-// Bytes and events.
 pub mod channels;
 
 // Ground.
 pub mod check;
 pub mod clock;
+pub mod config;
+pub mod crew;
+pub mod db;
 pub mod ids;
 pub mod seal;
 pub mod secret;
+pub mod telemetry;
 pub mod words;

@@ -1,1 +1,13 @@
-//! Being written.
+//! Messenger: an item of a webhook becomes an event, a message becomes Send API requests.
+
+pub mod limits;
+pub mod normalize;
+pub mod send;
+pub mod text;
+pub mod window;
+
+mod attachments;
+mod time;
+
+#[cfg(test)]
+mod walk;

@@ -1,0 +1,1 @@
+//! Walks recorded and made-up webhook bodies through the whole way in: `split`, then `normalize`.

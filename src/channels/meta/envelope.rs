@@ -1,0 +1,255 @@
+//! Takes a webhook body apart into items, one per event, and says which page and which person each is about.
+//! Looks no deeper than that: what an item says is read later, in `normalize`.
+
+use std::borrow::Cow;
+
+use super::json::{clean, elements, is_true, member, members, word};
+
+/// One event of a webhook body, kept as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The body's `object`: `page`, `instagram` …; empty if it has none.
+    pub object: String,
+    /// Which list of the entry it stood in.
+    pub channel: Lane,
+    /// The page it is about; empty if nothing says so.
+    pub page_id: String,
+    /// The person it is about (a PSID or a `user_ref`); empty if nobody.
+    pub sender: String,
+    /// What it is, for counting: `message`, `echo`, `standby.message`, `change.feed`, `empty`, `malformed`, `unknown` …
+    pub kind: String,
+    /// The entry's `time` as it came: milliseconds, or seconds for changes.
+    pub entry_time: Option<i64>,
+    /// Its JSON text, with NUL and lone surrogates replaced, otherwise as it came.
+    pub raw: Box<str>,
+}
+
+/// Where in an entry an item stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// `messaging`: for the app that has the thread.
+    Messaging,
+    /// `standby`: another app has the thread; observe only.
+    Standby,
+    /// `changes`: page feed, labels and the like.
+    Changes,
+    /// The entry or body itself: it holds no event that could be told apart.
+    Entry,
+}
+
+impl Lane {
+    /// Its word in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Messaging => "messaging",
+            Self::Standby => "standby",
+            Self::Changes => "changes",
+            Self::Entry => "entry",
+        }
+    }
+
+    /// The lane a stored word means; anything else is the entry itself, which nobody acts on.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        match word {
+            "messaging" => Self::Messaging,
+            "standby" => Self::Standby,
+            "changes" => Self::Changes,
+            _ => Self::Entry,
+        }
+    }
+}
+
+/// The body is not JSON, or not an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not a JSON object")]
+pub struct Unreadable;
+
+/// The items of a body in its order: of each entry first `messaging`, then `standby`, then `changes`.
+///
+/// Never empty: a body or entry without any event is an item of kind `empty`, so that it is counted.
+pub fn split(raw_body: &[u8]) -> Result<Vec<Item>, Unreadable> {
+    let text = String::from_utf8_lossy(raw_body);
+    let text = clean(text.trim_start_matches('\u{feff}'));
+    let body = members(&text).ok_or(Unreadable)?;
+    let object = member(&body, "object").and_then(word).unwrap_or_default();
+    let whole = |kind| Entry::default().item(&object, Lane::Entry, kind, text.trim());
+
+    let Some(entries) = member(&body, "entry") else { return Ok(vec![whole("empty")]) };
+    let Some(entries) = elements(entries) else { return Ok(vec![whole("malformed")]) };
+    if entries.is_empty() {
+        return Ok(vec![whole("empty")]);
+    }
+    let mut items = Vec::with_capacity(entries.len());
+    for entry in entries {
+        split_entry(&object, entry, &mut items);
+    }
+    Ok(items)
+}
+
+/// What the items of one entry have in common.
+#[derive(Default)]
+struct Entry {
+    id: Option<String>,
+    time: Option<i64>,
+}
+
+impl Entry {
+    fn item(&self, object: &str, channel: Lane, kind: impl Into<String>, raw: &str) -> Item {
+        Item {
+            object: object.to_owned(),
+            channel,
+            page_id: self.id.clone().unwrap_or_default(),
+            sender: String::new(),
+            kind: kind.into(),
+            entry_time: self.time,
+            raw: raw.into(),
+        }
+    }
+}
+
+fn split_entry(object: &str, raw: &str, items: &mut Vec<Item>) {
+    let Some(fields) = members(raw) else {
+        items.push(Entry::default().item(object, Lane::Entry, "malformed", raw));
+        return;
+    };
+    let entry = Entry {
+        id: member(&fields, "id").and_then(word),
+        time: member(&fields, "time").and_then(word).and_then(|time| whole_number(&time)),
+    };
+    let before = items.len();
+    for (lane, name) in [(Lane::Messaging, "messaging"), (Lane::Standby, "standby"), (Lane::Changes, "changes")] {
+        let Some(list) = member(&fields, name) else { continue };
+        // Meta never sends a bare object here, so nobody may act on it; it is kept as the entry's.
+        let Some(list) = elements(list) else {
+            items.push(entry.item(object, Lane::Entry, "malformed", list));
+            continue;
+        };
+        items.extend(list.into_iter().map(|raw| match lane {
+            Lane::Changes => change(&entry, object, raw),
+            _ => event(&entry, object, lane, raw),
+        }));
+    }
+    if items.len() == before {
+        let is_known = |key: &str| matches!(key, "id" | "time" | "uid" | "messaging" | "standby" | "changes");
+        let kind = if fields.iter().all(|(key, _)| is_known(key)) { "empty" } else { "unknown" };
+        items.push(entry.item(object, Lane::Entry, kind, raw));
+    }
+}
+
+/// An element of `messaging` or `standby`.
+fn event(entry: &Entry, object: &str, lane: Lane, raw: &str) -> Item {
+    let prefix = if lane == Lane::Standby { "standby." } else { "" };
+    let Some(fields) = members(raw) else { return entry.item(object, lane, format!("{prefix}malformed"), raw) };
+    let kind = kind_of(&fields);
+    let (page_id, sender) = parties(entry.id.as_deref(), kind == "echo", &fields);
+    Item { page_id, sender, ..entry.item(object, lane, format!("{prefix}{kind}"), raw) }
+}
+
+/// An element of `changes`. Its people are not PSIDs, except those of labels.
+fn change(entry: &Entry, object: &str, raw: &str) -> Item {
+    let Some(fields) = members(raw) else { return entry.item(object, Lane::Changes, "malformed", raw) };
+    let field = member(&fields, "field").and_then(word).unwrap_or_default();
+    let is_plain = (1..=40).contains(&field.len()) && field.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
+    let kind = if is_plain { format!("change.{field}") } else { "change.unknown".to_owned() };
+    let person = (field == "inbox_labels").then(|| id_in(member(&members(member(&fields, "value")?)?, "user")?, "id"));
+    Item { sender: person.flatten().unwrap_or_default(), ..entry.item(object, Lane::Changes, kind, raw) }
+}
+
+/// Keys that tell what an event is, the telling ones first: a postback may carry a referral beside it.
+const KINDS: &[(&str, &str)] = &[
+    ("message", "message"),
+    ("message_edit", "message_edit"),
+    ("postback", "postback"),
+    ("reaction", "reaction"),
+    ("delivery", "delivery"),
+    ("read", "read"),
+    ("optin", "optin"),
+    ("referral", "referral"),
+    ("account_linking", "account_linking"),
+    ("pass_thread_control", "pass_thread_control"),
+    ("take_thread_control", "take_thread_control"),
+    ("request_thread_control", "request_thread_control"),
+    ("app_roles", "app_roles"),
+    ("policy_enforcement", "policy_enforcement"),
+    ("policy-enforcement", "policy_enforcement"),
+    ("messaging_feedback", "messaging_feedback"),
+    ("messaging_customer_information", "messaging_customer_information"),
+    ("response_feedback", "response_feedback"),
+    ("order", "send_cart"),
+    ("form", "in_thread_lead_form_submit"),
+    ("template", "coupon_reveal"),
+    ("game_play", "game_play"),
+    ("message_request", "message_request"),
+    ("payment", "payment"),
+    ("pre_checkout", "pre_checkout"),
+    ("checkout_update", "checkout_update"),
+];
+
+fn kind_of(fields: &[(Cow<'_, str>, &str)]) -> &'static str {
+    let found = KINDS.iter().find_map(|(key, kind)| Some((*kind, member(fields, key)?)));
+    match found {
+        Some(("message", message)) => kind_of_message(message),
+        Some((kind, _)) => kind,
+        None => "unknown",
+    }
+}
+
+fn kind_of_message(message: &str) -> &'static str {
+    let Some(fields) = members(message) else { return "malformed" };
+    let is_set = |name| member(&fields, name).is_some_and(is_true);
+    if is_set("is_echo") {
+        "echo"
+    } else if is_set("is_deleted") {
+        "message_deleted"
+    } else if member(&fields, "admin_text").is_some() && member(&fields, "mid").is_none() {
+        "admin_text"
+    } else {
+        "message"
+    }
+}
+
+/// The page and the person of an event.
+///
+/// Whichever of sender and recipient is the entry's page is the page: some events come with the two swapped. If neither
+/// is, the entry says nothing about this event and it must not be filed under the entry's page.
+fn parties(entry_id: Option<&str>, is_echo: bool, fields: &[(Cow<'_, str>, &str)]) -> (String, String) {
+    let sender = member(fields, "sender");
+    let recipient = member(fields, "recipient");
+    let sender_id = sender.and_then(|it| id_in(it, "id"));
+    let recipient_id = recipient.and_then(|it| id_in(it, "id"));
+
+    let page_is_sender = match entry_id {
+        Some(page) if sender_id.as_deref() == Some(page) && recipient_id.as_deref() == Some(page) => is_echo,
+        Some(page) if sender_id.as_deref() == Some(page) => true,
+        Some(page) if recipient_id.as_deref() == Some(page) => false,
+        _ => is_echo,
+    };
+    let (page, person_id, person) = match page_is_sender {
+        true => (sender_id, recipient_id, recipient),
+        false => (recipient_id, sender_id, sender),
+    };
+    let person = person_id
+        .or_else(|| id_in(person?, "user_ref"))
+        .or_else(|| id_in(member(fields, "optin")?, "user_ref"))
+        .unwrap_or_default();
+    (page.or_else(|| entry_id.map(str::to_owned)).unwrap_or_default(), person)
+}
+
+fn id_in(object: &str, name: &str) -> Option<String> {
+    member(&members(object)?, name).and_then(word)
+}
+
+/// A time as Meta writes it: `1712345678901`, `"1712345678901"` and `1712345678901.0` have all been seen.
+pub(crate) fn whole_number(text: &str) -> Option<i64> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the fraction of a millisecond is nothing; far ends saturate"
+        )]
+        number.is_finite().then_some(number as i64)
+    })
+}

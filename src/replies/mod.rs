@@ -1,0 +1,40 @@
+//! Out to the contact: [`write`] stores a reply and puts it on its way in one transaction, [`worker`] sends it.
+
+pub mod profiles;
+pub mod store;
+pub mod worker;
+pub mod write;
+
+use std::sync::Arc;
+
+use crate::{channels::meta::graph::Graph, clock::Clock, db::bell::Bell, ids::TenantId, seal::SealKey, secret::Secret};
+
+/// What the verbs and workers of this module work with.
+#[derive(Clone)]
+pub struct Outgoing {
+    /// The database.
+    pub db: sqlx::PgPool,
+    /// Wakes readers.
+    pub bell: Bell,
+    /// The time.
+    pub clock: Clock,
+    /// Opens page tokens.
+    pub seal: SealKey,
+    /// Facebook, or the simulator.
+    pub graph: Arc<Graph>,
+}
+
+/// What a call for a Page needs.
+pub(crate) struct PageKeys {
+    pub token: Secret,
+    pub app_secret: Secret,
+}
+
+impl Outgoing {
+    /// Opens a Page's token and its app's secret.
+    pub(crate) fn open(&self, tenant: TenantId, page: &store::SealedPage) -> Result<PageKeys, crate::seal::SealError> {
+        let token = self.seal.open(tenant, page.widget.0, "page_token", &page.page_token)?;
+        let app_secret = self.seal.open(page.app_owner, page.app.0, "app_secret", &page.app_secret)?;
+        Ok(PageKeys { token, app_secret })
+    }
+}

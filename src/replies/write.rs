@@ -1,0 +1,172 @@
+//! An agent's reply: checked, stored and put on its way in one transaction.
+
+use sqlx::PgConnection;
+
+use super::store;
+use crate::{
+    channels::{
+        Content, Field,
+        messenger::{limits, send, text},
+    },
+    clock::Moment,
+    db::bell::{Bell, Topic},
+    ids::{RoomId, TenantId, UserId},
+    rooms::{
+        self, AuthorKind, Direction, MessageView, Status, WindowMode,
+        say::{self, Writer},
+        store::LockedRoom,
+        window,
+    },
+};
+
+/// Hours for which the first answer to an Idempotency-Key is given again.
+const KEY_HOURS: i64 = 24;
+
+/// A reply as the caller gave it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What it says.
+    pub content: Content,
+    /// The newest `seq` the caller has seen.
+    pub seen_seq: Option<i64>,
+    /// The Idempotency-Key with the hash of room and body.
+    pub key: Option<(String, [u8; 32])>,
+}
+
+/// Why a reply is not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The tenant has no such room.
+    #[error("no such room")]
+    NoSuchRoom,
+    /// Another agent holds it, or nobody does.
+    #[error("not the caller's room")]
+    NotYours,
+    /// It is over.
+    #[error("the room is closed")]
+    Closed,
+    /// Messenger does not allow a reply now.
+    #[error("the messaging window is closed")]
+    WindowClosed,
+    /// Somebody wrote after `seen_seq`.
+    #[error("there are newer messages")]
+    Newer(Vec<MessageView>),
+    /// Content out of limits: (pointer below the content, detail).
+    #[error("the content is invalid")]
+    Invalid(Vec<(String, String)>),
+    /// The key came with another body before.
+    #[error("the idempotency key was used for another body")]
+    KeyReused,
+    /// The database did not answer.
+    #[error("the database did not answer")]
+    Db(#[from] sqlx::Error),
+}
+
+/// Writes a reply into the caller's room. What Messenger takes in several messages becomes several; the first is returned.
+///
+/// # Errors
+/// See [`WriteError`]; nothing is written then.
+pub async fn write(
+    db: &sqlx::PgPool,
+    bell: &Bell,
+    tenant: TenantId,
+    room: RoomId,
+    writer: &Writer,
+    draft: Draft,
+    now: Moment,
+) -> Result<MessageView, WriteError> {
+    let mut tx = db.begin().await?;
+    let mut locked = rooms::store::lock(&mut tx, tenant, room).await?.ok_or(WriteError::NoSuchRoom)?;
+    if let Some(first) = find_first(&mut tx, tenant, writer, &draft, now).await? {
+        return Ok(first);
+    }
+    check_place(&mut tx, tenant, &locked, writer, &draft, now).await?;
+    let content = prepare(&mut tx, tenant, room, draft.content).await?;
+    let mut first = None;
+    for part in send::split(content) {
+        let message = say::write(&mut tx, tenant, &mut locked, writer, Direction::Outbound, &part, now).await?;
+        first.get_or_insert(message);
+    }
+    let first = first.ok_or_else(|| WriteError::Invalid(vec![(String::new(), "says nothing".to_owned())]))?;
+    if let Some((key, hash)) = &draft.key {
+        store::insert_key(&mut tx, tenant, writer.author.id.unwrap_or_default(), key, hash, first.id, now).await?;
+    }
+    tx.commit().await?;
+    bell.ring(Topic::Outbox);
+    bell.ring(Topic::Events(tenant));
+    Ok(first)
+}
+
+/// The first answer to the same key, if there was one.
+async fn find_first(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    writer: &Writer,
+    draft: &Draft,
+    now: Moment,
+) -> Result<Option<MessageView>, WriteError> {
+    let Some((key, hash)) = &draft.key else { return Ok(None) };
+    let since = now - chrono::TimeDelta::hours(KEY_HOURS);
+    let caller = writer.author.id.unwrap_or_default();
+    match store::find_key(tx, tenant, caller, key, since).await? {
+        None => Ok(None),
+        Some((known, message)) if known == hash => Ok(rooms::store::find_message(tx, tenant, message).await?),
+        Some(_) => Err(WriteError::KeyReused),
+    }
+}
+
+async fn check_place(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &LockedRoom,
+    writer: &Writer,
+    draft: &Draft,
+    now: Moment,
+) -> Result<(), WriteError> {
+    let holds = room.status == Status::Active && room.agent.is_some() && room.agent == writer.author.id.map(UserId);
+    let is_bot = writer.author.kind == AuthorKind::Bot;
+    if room.status == Status::Closed && (is_bot || room.agent == writer.author.id.map(UserId)) {
+        return Err(WriteError::Closed);
+    }
+    if !holds && !is_bot {
+        return Err(WriteError::NotYours);
+    }
+    let errors = limits::check(&draft.content);
+    if !errors.is_empty() {
+        return Err(WriteError::Invalid(errors));
+    }
+    if room.channel == "messenger" && window(room.last_inbound_at, room.human_agent, now).mode == WindowMode::Closed {
+        return Err(WriteError::WindowClosed);
+    }
+    if let Some(seen) = draft.seen_seq {
+        // What the caller wrote themselves, and what the gateway said by itself, they need not have seen.
+        let newer = rooms::store::list_messages(tx, tenant, room.id, Some(seen), None, 50).await?;
+        let newer: Vec<_> = newer
+            .into_iter()
+            .filter(|it| it.direction != Direction::System && it.author.kind != AuthorKind::System && it.author.id != writer.author.id)
+            .collect();
+        if !newer.is_empty() {
+            return Err(WriteError::Newer(newer));
+        }
+    }
+    Ok(())
+}
+
+/// The keywords `Email` and `Phone` ask for the contact's field; a question without words gets the widget's.
+async fn prepare(tx: &mut PgConnection, tenant: TenantId, room: RoomId, content: Content) -> sqlx::Result<Content> {
+    let content = match &content {
+        Content::Text { text } => match text::keyword(text) {
+            Some(field) => Content::RequestField { field, text: None },
+            None => content,
+        },
+        _ => content,
+    };
+    let Content::RequestField { field, text: None } = content else { return Ok(content) };
+    let facts = rooms::store::load_text_facts(tx, tenant, room).await?;
+    let (name, default) = match field {
+        Field::Email => ("email_prompt", "May we have your e-mail address?"),
+        Field::Phone => ("phone_prompt", "May we have your phone number?"),
+    };
+    let prompt = facts.texts.get(name).and_then(|it| it.as_str()).filter(|it| !it.trim().is_empty()).unwrap_or(default);
+    Ok(Content::RequestField { field, text: Some(prompt.to_owned()) })
+}

@@ -1,0 +1,339 @@
+//! The small page: its HTML, its JSON doors and its live stream. Everything a customer can do is in `people`.
+
+use std::convert::Infallible;
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::world::{Line, Page, Person, Said, World};
+use super::{DeliveryState, Fault, Simulator};
+
+/// Meta's limit for files.
+const MAX_UPLOAD_BYTES: usize = 25 << 20;
+/// Files kept; the oldest goes first.
+const MAX_FILES: usize = 40;
+
+type Chat = Path<(String, String)>;
+
+/// Everything but the Graph API.
+pub(super) fn router() -> Router<Simulator> {
+    Router::new()
+        .route("/", get(page))
+        .route("/chat/{page}/{psid}", get(page))
+        .route("/pictures/{psid}", get(picture))
+        .route("/media/{id}/{name}", get(media))
+        .route("/api/pages", get(pages))
+        .route("/api/options", post(set_options))
+        .route("/api/pages/{page}/people", post(add_person))
+        .route("/api/pages/{page}/faults", post(set_fault))
+        .route("/api/chats/{page}/{psid}", get(chat))
+        .route("/api/chats/{page}/{psid}/stream", get(chat_stream))
+        .route("/api/chats/{page}/{psid}/say", post(say))
+        .route("/api/chats/{page}/{psid}/tap", post(tap))
+        .route("/api/chats/{page}/{psid}/postback", post(press))
+        .route("/api/chats/{page}/{psid}/upload", post(upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
+        .route("/api/chats/{page}/{psid}/read", post(read))
+        .route("/api/chats/{page}/{psid}/window", post(set_window))
+}
+
+async fn page() -> impl IntoResponse {
+    let nonce = crate::secret::random_text();
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
+         img-src 'self' http: https: data:; media-src 'self' http: https:; base-uri 'none'; form-action 'none'"
+    );
+    let html = include_str!("page.html").replace("{{nonce}}", &nonce);
+    ([(header::CONTENT_SECURITY_POLICY, policy), (header::CACHE_CONTROL, "no-store".to_owned())], Html(html))
+}
+
+async fn pages(State(simulator): State<Simulator>) -> Json<Value> {
+    Json(show_pages(&simulator.core.world()))
+}
+
+async fn chat(State(simulator): State<Simulator>, Path((page, psid)): Chat) -> Response {
+    match show_chat(&simulator, &page, &psid) {
+        Some(view) => Json(view).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// The whole chat at once and again whenever it changes.
+async fn chat_stream(State(simulator): State<Simulator>, Path(chat): Chat) -> Response {
+    if simulator.core.world().person(&chat.0, &chat.1).is_none() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    Sse::new(views(simulator, chat)).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn views(simulator: Simulator, chat: (String, String)) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let stop = simulator.core.stop.clone().cancelled_owned();
+    let of_this_chat = chat.clone();
+    // A listener that lagged behind looks again, whatever it missed.
+    let changes = BroadcastStream::new(simulator.core.changes.subscribe())
+        .filter(move |change| std::future::ready(change.as_ref().map_or(true, |it| *it == of_this_chat)))
+        .map(|_| ());
+    stream::once(std::future::ready(()))
+        .chain(changes)
+        .filter_map(move |()| std::future::ready(show_chat(&simulator, &chat.0, &chat.1)))
+        .map(|view| Ok(sse::Event::default().data(view.to_string())))
+        .take_until(stop)
+}
+
+#[derive(Deserialize)]
+struct NewPerson {
+    first_name: String,
+    #[serde(default)]
+    last_name: String,
+    email: Option<String>,
+    phone: Option<String>,
+}
+
+async fn add_person(
+    State(simulator): State<Simulator>,
+    Path(page): Path<String>,
+    Json(new): Json<NewPerson>,
+) -> Response {
+    if simulator.core.world().page(&page).is_none() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let psid = rand::random_range(7_000_000_000_000_000_u64..8_000_000_000_000_000).to_string();
+    let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
+    let (email, phone) = (given(&new.email), given(&new.phone));
+    simulator.add_person(&page, &psid, &new.first_name, &new.last_name, email.as_deref(), phone.as_deref());
+    (StatusCode::CREATED, Json(json!({"psid": psid}))).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PageFault {
+    KillToken,
+    ReviveToken,
+    RefuseNext,
+    DropNext,
+    GatewayNext,
+}
+
+async fn set_fault(
+    State(simulator): State<Simulator>,
+    Path(page): Path<String>,
+    Json(fault): Json<PageFault>,
+) -> StatusCode {
+    if simulator.core.world().page(&page).is_none() {
+        return StatusCode::NOT_FOUND;
+    }
+    match fault {
+        PageFault::KillToken => simulator.kill_token(&page),
+        PageFault::ReviveToken => simulator.core.world().page_mut(&page).is_token_dead = false,
+        PageFault::RefuseNext => {
+            let message = "(#551) This person isn't available right now.".to_owned();
+            let refusal = Fault::Error { http_status: 400, code: 551, subcode: Some(1_545_041), message };
+            simulator.fail_next_sends(&page, vec![refusal]);
+        }
+        PageFault::DropNext => simulator.fail_next_sends(&page, vec![Fault::DropAfterSending]),
+        PageFault::GatewayNext => simulator.fail_next_sends(&page, vec![Fault::Http502]),
+    }
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct NewOptions {
+    duplicates: Option<bool>,
+    echoes: Option<bool>,
+    receipts: Option<bool>,
+}
+
+async fn set_options(State(simulator): State<Simulator>, Json(new): Json<NewOptions>) -> StatusCode {
+    let options = &mut simulator.core.world().options;
+    options.duplicates = new.duplicates.unwrap_or(options.duplicates);
+    options.echoes = new.echoes.unwrap_or(options.echoes);
+    options.receipts = new.receipts.unwrap_or(options.receipts);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct Words {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Tap {
+    title: String,
+    payload: String,
+}
+
+#[derive(Deserialize)]
+struct Window {
+    is_closed: bool,
+}
+
+async fn say(State(simulator): State<Simulator>, Path((page, psid)): Chat, Json(words): Json<Words>) -> StatusCode {
+    if words.text.trim().is_empty() {
+        return StatusCode::BAD_REQUEST;
+    }
+    if_known(&simulator, &page, &psid, async { drop(simulator.say(&page, &psid, &words.text).await) }).await
+}
+
+async fn tap(State(simulator): State<Simulator>, Path((page, psid)): Chat, Json(tap): Json<Tap>) -> StatusCode {
+    let act = async { drop(simulator.tap_quick_reply(&page, &psid, &tap.title, &tap.payload).await) };
+    if_known(&simulator, &page, &psid, act).await
+}
+
+async fn press(State(simulator): State<Simulator>, Path((page, psid)): Chat, Json(tap): Json<Tap>) -> StatusCode {
+    let act = async { drop(simulator.postback(&page, &psid, &tap.title, &tap.payload).await) };
+    if_known(&simulator, &page, &psid, act).await
+}
+
+async fn read(State(simulator): State<Simulator>, Path((page, psid)): Chat) -> StatusCode {
+    if_known(&simulator, &page, &psid, simulator.read_all(&page, &psid)).await
+}
+
+async fn set_window(
+    State(simulator): State<Simulator>,
+    Path((page, psid)): Chat,
+    Json(window): Json<Window>,
+) -> StatusCode {
+    let act = async { simulator.closed_window(&page, &psid, window.is_closed) };
+    if_known(&simulator, &page, &psid, act).await
+}
+
+/// The scripts' methods stop on people they do not know; a browser gets an answer instead.
+async fn if_known(simulator: &Simulator, page: &str, psid: &str, act: impl Future<Output = ()>) -> StatusCode {
+    if simulator.core.world().person(page, psid).is_none() {
+        return StatusCode::NOT_FOUND;
+    }
+    act.await;
+    StatusCode::NO_CONTENT
+}
+
+/// Keeps a file and sends its address as an attachment.
+async fn upload(
+    State(simulator): State<Simulator>,
+    Path((page, psid)): Chat,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let header = |name| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
+    let content_type = header(header::CONTENT_TYPE);
+    let (kind, name) = match content_type.split('/').next() {
+        Some("image") => ("image", "picture"),
+        Some("audio") => ("audio", "sound"),
+        Some("video") => ("video", "film"),
+        _ => ("file", "file"),
+    };
+    let id = {
+        let mut world = simulator.core.world();
+        world.next_media += 1;
+        let id = world.next_media;
+        world.media.insert(id, (content_type, body));
+        if world.media.len() > MAX_FILES {
+            world.media.pop_first();
+        }
+        id
+    };
+    let url = format!("http://{}/media/{id}/{name}", header(header::HOST));
+    let act = async { drop(simulator.attach(&page, &psid, kind, &url).await) };
+    if_known(&simulator, &page, &psid, act).await
+}
+
+async fn media(State(simulator): State<Simulator>, Path((id, _)): Path<(u64, String)>) -> Response {
+    let Some((content_type, bytes)) = simulator.core.world().media.get(&id).cloned() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Whatever was uploaded must not run in this page's name.
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    (headers, bytes).into_response()
+}
+
+/// A profile picture: the initial on a colour of the person's own.
+async fn picture(State(simulator): State<Simulator>, Path(psid): Path<String>) -> Response {
+    let world = simulator.core.world();
+    let Some(person) = world.pages.values().find_map(|page| page.people.get(&psid)) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let initial = person.first_name.chars().find(|it| it.is_alphanumeric()).unwrap_or('?');
+    let hue = psid.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 360);
+    let svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 100 100\"><rect width=\"100\" height=\"100\" \
+         fill=\"hsl({hue} 55% 48%)\"/><text x=\"50\" y=\"50\" dy=\".36em\" text-anchor=\"middle\" fill=\"#fff\" \
+         font-family=\"sans-serif\" font-size=\"46\">{initial}</text></svg>"
+    );
+    ([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response()
+}
+
+fn show_pages(world: &World) -> Value {
+    let page = |(id, page): (&String, &Page)| {
+        let people: Vec<Value> = page.people.iter().map(|(psid, person)| show_person(psid, person)).collect();
+        json!({
+            "id": id, "name": page.name, "is_token_dead": page.is_token_dead, "faults": page.faults.len(),
+            "is_installed": page.installed.is_some(), "people": people,
+        })
+    };
+    let pages: Vec<Value> = world.pages.iter().map(page).collect();
+    let options = &world.options;
+    json!({
+        "pages": pages,
+        "options": {"duplicates": options.duplicates, "echoes": options.echoes, "receipts": options.receipts},
+    })
+}
+
+fn show_person(psid: &str, person: &Person) -> Value {
+    let last = person.lines.last().map(|line| match line {
+        Line::Page(sent) => sent.text.clone(),
+        Line::Person(said) => said.text.clone(),
+    });
+    json!({
+        "psid": psid, "first_name": person.first_name, "last_name": person.last_name, "name": person.full_name(),
+        "email": person.email, "phone": person.phone, "is_window_closed": person.is_window_closed,
+        "last": last.map(|text| text.unwrap_or_else(|| "Attachment".to_owned())),
+    })
+}
+
+fn show_chat(simulator: &Simulator, page_id: &str, psid: &str) -> Option<Value> {
+    let now = simulator.core.clock.now();
+    let world = simulator.core.world();
+    let page = world.page(page_id)?;
+    let person = page.people.get(psid)?;
+    let lines: Vec<Value> = person.lines.iter().map(|line| show_line(&world, person, line)).collect();
+    let typing_ms = person.page_types_until.map_or(0, |until| (until - now).num_milliseconds().max(0));
+    Some(json!({
+        "page": {"id": page_id, "name": page.name}, "person": show_person(psid, person), "lines": lines,
+        "typing_ms": typing_ms, "offered": person.offered(), "read_ms": person.read_ms,
+    }))
+}
+
+fn show_line(world: &World, person: &Person, line: &Line) -> Value {
+    match line {
+        Line::Page(sent) => json!({
+            "from": "page", "mid": sent.mid, "at_ms": sent.at_ms, "text": sent.text, "attachment": sent.attachment,
+        }),
+        Line::Person(said) => {
+            let attachment = said.attachment.as_ref().map(|(kind, url)| json!({"type": kind, "payload": {"url": url}}));
+            json!({
+                "from": "person", "mid": said.mid, "at_ms": said.at_ms, "text": said.text, "attachment": attachment,
+                "mark": mark(world, person, said),
+            })
+        }
+    }
+}
+
+/// What stands below the person's own line.
+fn mark(world: &World, person: &Person, said: &Said) -> &'static str {
+    if person.page_saw_ms >= said.at_ms {
+        return "Seen";
+    }
+    let is_delivered = |it: &super::Delivery| it.mid.as_ref() == Some(&said.mid) && it.state == DeliveryState::Done;
+    if world.deliveries.values().rev().any(is_delivered) { "Delivered" } else { "Sent" }
+}
