@@ -83,7 +83,8 @@ create table api_keys (
     constraint api_keys_tenant_fk foreign key (tenant_id) references tenants (id) on delete cascade
 );
 
--- Who changed what in the settings; never holds secrets.
+-- Who changed what in the settings; never holds secrets. No foreign key to tenants: what the operator did with a tenant that is gone,
+-- or with the platform's own Meta apps, is noted under the nil tenant.
 create table audit_log (
     tenant_id uuid not null,
     id uuid not null,
@@ -93,6 +94,5 @@ create table audit_log (
     actor_name text not null,
     action text not null,
     target_id text,
-    constraint audit_log_pk primary key (tenant_id, id),
-    constraint audit_log_tenant_fk foreign key (tenant_id) references tenants (id) on delete cascade
+    constraint audit_log_pk primary key (tenant_id, id)
 );

@@ -25,10 +25,12 @@ pub mod people;
 pub mod tenants;
 pub mod widgets;
 
-// Bytes and events.
+// Bytes and events; who changed what.
+pub mod audit;
 pub mod channels;
 
 // Ground.
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod crew;
@@ -37,3 +39,4 @@ pub mod ids;
 pub mod seal;
 pub mod secret;
 pub mod telemetry;
+pub mod words;

@@ -1,20 +1,31 @@
 //! Who works for a tenant and how callers prove who they are.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+pub mod credentials;
+pub mod keys;
+pub mod login;
+pub mod passwords;
+pub mod store;
+pub mod throttle;
+pub mod users;
 
-use crate::ids::{KeyId, TenantId, UserId};
+pub use credentials::{Authenticated, authenticate, ensure_operator_token, new_operator_token};
 
-/// What a user may be; any of them together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Sets the tenant up.
-    Admin,
-    /// Watches, corrects, reads records.
-    Supervisor,
-    /// Answers.
-    Agent,
+use crate::{
+    audit::{Actor, ActorKind},
+    ids::{KeyId, TenantId, UserId},
+    words,
+};
+
+words! {
+    /// What a user may be; any of them together.
+    pub enum Role {
+        /// Sets the tenant up.
+        Admin = "admin",
+        /// Watches, corrects, reads records.
+        Supervisor = "supervisor",
+        /// Answers.
+        Agent = "agent",
+    }
 }
 
 /// A set of roles.
@@ -103,5 +114,14 @@ impl Staff {
     #[must_use]
     pub fn sees_all(&self) -> bool {
         self.roles.meets(Roles::SUPERVISOR) || self.reads || matches!(self.who, Who::Key(_))
+    }
+    /// As the audit log notes it.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        let (kind, id) = match self.who {
+            Who::User(id) => (ActorKind::User, id.0),
+            Who::Key(id) => (ActorKind::ApiKey, id.0),
+        };
+        Actor { kind, id: Some(id), name: self.name.clone() }
     }
 }

@@ -5,6 +5,7 @@ pub mod moves;
 pub mod pick;
 pub mod place;
 pub mod presence;
+pub mod settings;
 pub mod store;
 
 use crate::{

@@ -3,3 +3,4 @@
 pub mod assign;
 pub mod moves;
 pub mod presence;
+pub mod settings;
