@@ -1,0 +1,1 @@
+//! `/tenants`: the operator's door.

@@ -1,0 +1,155 @@
+//! Who gets which room: pure, from facts to pairs.
+
+use std::collections::HashMap;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::{clock::Moment, ids::UserId};
+
+/// How a queue chooses among free agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Who has been without anything new to do for longest.
+    LongestIdle,
+    /// Who has the smallest share of their seats taken.
+    LeastBusy,
+    /// Who was given a room longest ago.
+    RoundRobin,
+}
+
+/// A room that waits.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The room.
+    pub room: Uuid,
+    /// Its queue.
+    pub queue: Uuid,
+    /// The queue's priority, 1 first.
+    pub priority: i32,
+    /// Its place.
+    pub place_at: Moment,
+    /// How its queue chooses.
+    pub strategy: Strategy,
+    /// Agents who passed on it just now.
+    pub passed_by: Vec<Uuid>,
+}
+
+/// A ready agent.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The agent.
+    pub agent: UserId,
+    /// All seats.
+    pub seats: i64,
+    /// Seats taken by offered and active rooms.
+    pub taken: i64,
+    /// See [`Strategy::LongestIdle`].
+    pub idle_since: Moment,
+    /// See [`Strategy::RoundRobin`].
+    pub given_at: Option<Moment>,
+    /// Queues the agent serves, with the member priority there, 1 first.
+    pub queues: HashMap<Uuid, i32>,
+}
+
+/// Pairs of (index into `waiting`, agent). Rooms are served by queue priority, then place; nobody gets more rooms than seats.
+#[must_use]
+pub fn pick(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec<(usize, UserId)> {
+    let mut order: Vec<usize> = (0..waiting.len()).collect();
+    order.sort_by_key(|&at| (waiting[at].priority, waiting[at].place_at, waiting[at].room));
+    let mut pairs = Vec::new();
+    for at in order {
+        let room = &waiting[at];
+        let fits = |it: &&mut Candidate| it.taken < it.seats && it.queues.contains_key(&room.queue) && !room.passed_by.contains(&it.agent.0);
+        let Some(best) = agents.iter_mut().filter(fits).min_by_key(|it| rank(it, room)) else { continue };
+        best.taken += 1;
+        // Later than everybody who has not been given a room in this round, and in the order of giving.
+        let given = now + TimeDelta::microseconds(i64::try_from(pairs.len()).unwrap_or(0));
+        (best.idle_since, best.given_at) = (given, Some(given));
+        pairs.push((at, best.agent));
+    }
+    pairs
+}
+
+type Rank = (i32, i64, Moment, UserId);
+
+fn rank(agent: &Candidate, room: &Waiting) -> Rank {
+    let member = agent.queues.get(&room.queue).copied().unwrap_or(i32::MAX);
+    // Share of seats taken in parts per million, so that shares compare as whole numbers.
+    let share = agent.taken * 1_000_000 / agent.seats.max(1);
+    match room.strategy {
+        Strategy::LongestIdle => (member, 0, agent.idle_since, agent.agent),
+        Strategy::LeastBusy => (member, share, agent.idle_since, agent.agent),
+        Strategy::RoundRobin => (member, 0, agent.given_at.unwrap_or(Moment::UNIX_EPOCH), agent.agent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUEUE: Uuid = Uuid::from_u128(7);
+
+    fn minute(minute: i64) -> Moment {
+        Moment::UNIX_EPOCH + TimeDelta::minutes(minute)
+    }
+
+    fn agent(id: u128, seats: i64, taken: i64, idle_since: i64) -> Candidate {
+        let queues = HashMap::from([(QUEUE, 1)]);
+        Candidate { agent: UserId(Uuid::from_u128(id)), seats, taken, idle_since: minute(idle_since), given_at: None, queues }
+    }
+
+    fn room(id: u128, place: i64) -> Waiting {
+        let strategy = Strategy::LongestIdle;
+        Waiting { room: Uuid::from_u128(id), queue: QUEUE, priority: 5, place_at: minute(place), strategy, passed_by: Vec::new() }
+    }
+
+    #[track_caller]
+    fn check(waiting: &[Waiting], agents: Vec<Candidate>, expected: &[(u128, u128)]) {
+        let pairs = pick(waiting, agents, minute(100));
+        let pairs: Vec<_> = pairs.into_iter().map(|(at, agent)| (waiting[at].room.as_u128(), agent.0.as_u128())).collect();
+        assert_eq!(pairs, expected);
+    }
+
+    #[test]
+    fn the_oldest_room_goes_to_the_longest_idle_agent_with_a_free_seat() {
+        check(&[room(1, 5), room(2, 3)], vec![agent(10, 1, 0, 9), agent(11, 1, 0, 8)], &[(2, 11), (1, 10)]);
+        check(&[room(1, 5)], vec![agent(10, 2, 2, 1), agent(11, 2, 1, 8)], &[(1, 11)]);
+        check(&[room(1, 5)], vec![agent(10, 0, 0, 1)], &[]);
+        check(&[room(1, 1), room(2, 2), room(3, 3)], vec![agent(10, 2, 0, 1)], &[(1, 10), (2, 10)]);
+        check(&[room(1, 1), room(2, 2)], vec![agent(10, 4, 0, 1), agent(11, 4, 0, 2)], &[(1, 10), (2, 11)]);
+    }
+
+    #[test]
+    fn priorities_come_first() {
+        let mut urgent = room(2, 9);
+        urgent.priority = 1;
+        check(&[room(1, 5), urgent], vec![agent(10, 1, 0, 1)], &[(2, 10)]);
+        let mut second = agent(10, 1, 0, 1);
+        second.queues.insert(QUEUE, 2);
+        check(&[room(1, 5)], vec![second, agent(11, 1, 0, 9)], &[(1, 11)]);
+    }
+
+    #[test]
+    fn who_passed_is_left_out_and_strangers_get_nothing() {
+        let mut passed = room(1, 5);
+        passed.passed_by = vec![Uuid::from_u128(10)];
+        check(&[passed.clone()], vec![agent(10, 1, 0, 1)], &[]);
+        check(&[passed], vec![agent(10, 1, 0, 1), agent(11, 1, 0, 9)], &[(1, 11)]);
+        let mut stranger = agent(10, 1, 0, 1);
+        stranger.queues.clear();
+        check(&[room(1, 5)], vec![stranger], &[]);
+    }
+
+    #[test]
+    fn strategies_differ() {
+        let mut busy = room(1, 5);
+        busy.strategy = Strategy::LeastBusy;
+        check(&[busy], vec![agent(10, 4, 2, 1), agent(11, 4, 1, 9)], &[(1, 11)]);
+        let mut round = room(1, 5);
+        round.strategy = Strategy::RoundRobin;
+        let mut recent = agent(10, 4, 0, 1);
+        recent.given_at = Some(minute(50));
+        check(&[round], vec![recent, agent(11, 4, 3, 9)], &[(1, 11)]);
+    }
+}

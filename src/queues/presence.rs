@@ -1,0 +1,115 @@
+//! What agents are doing, said by themselves, by a supervisor, or found out because their stream is gone.
+
+use sqlx::PgConnection;
+
+use super::{
+    AgentStatus, AgentView, Dispatch,
+
+    store::{assign::lock_dispatch, presence as store},
+};
+use crate::{
+    clock::{Clock, Moment},
+    crew::{Step, Worker},
+    ids::{RoomId, TenantId, UserId},
+    rooms::{
+        self,
+        events::{self, Kind, NewEvent, shown},
+    },
+};
+
+/// Sets an agent's status. None if the tenant has no such active agent. Whoever is not ready loses what rings at them.
+///
+/// # Errors
+/// The database's.
+pub async fn set_status(
+    dispatch: &Dispatch,
+    tenant: TenantId,
+    user: UserId,
+    status: AgentStatus,
+    reason: Option<&str>,
+    now: Moment,
+) -> sqlx::Result<Option<AgentView>> {
+    let mut tx = dispatch.db.begin().await?;
+    lock_dispatch(&mut tx, tenant).await?;
+    let agent = set(&mut tx, tenant, user, status, reason, now).await?;
+    tx.commit().await?;
+    dispatch.ring(tenant);
+    Ok(agent)
+}
+
+/// The same in the caller's transaction, which holds the dispatch lock.
+pub(super) async fn set(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    user: UserId,
+    status: AgentStatus,
+    reason: Option<&str>,
+    now: Moment,
+) -> sqlx::Result<Option<AgentView>> {
+    if !store::mark_status(tx, tenant, user, status, reason, now).await? {
+        return Ok(None);
+    }
+    if status != AgentStatus::Ready {
+        for room in store::withdraw_offers(tx, tenant, user).await? {
+            back(tx, tenant, room, Kind::RoomOfferExpired, user, now).await?;
+        }
+    }
+    let agent = store::find_view(tx, tenant, user).await?;
+    if let Some(agent) = &agent {
+        let data = shown(agent);
+        let event = NewEvent { tenant, kind: Kind::AgentStatusChanged, room: None, agent: Some(user), former_agent: None, data };
+        events::append(tx, now, &[event]).await?;
+    }
+    Ok(agent)
+}
+
+/// Tells everybody, and who has just lost it, that a room waits again.
+pub(super) async fn back(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    kind: Kind,
+    former: UserId,
+    now: Moment,
+) -> sqlx::Result<()> {
+    if let Some(view) = rooms::store::find_view(tx, tenant, room, now).await? {
+        events::append(tx, now, &[NewEvent::room(tenant, kind, &view).also_to(Some(former))]).await?;
+    }
+    Ok(())
+}
+
+/// Finds agents whose stream is gone, and rooms whose agents have been gone too long.
+pub struct Watch {
+    /// What it works with.
+    pub dispatch: Dispatch,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Worker for Watch {
+    const NAME: &'static str = "presence";
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let now = self.clock.now();
+        let mut step = Step::Idle;
+        for (tenant, user) in store::list_lost(&self.dispatch.db, now - self.dispatch.stream_lost).await? {
+            tracing::info!(tenant.id = %tenant, agent.id = %user, "agent {user} lost the event stream and is set offline");
+            set_status(&self.dispatch, tenant, user, AgentStatus::Offline, Some("connection lost"), now).await?;
+            step = Step::Worked;
+        }
+        let since = now - self.dispatch.rooms_return;
+        for (tenant, room) in store::list_left(&self.dispatch.db, since).await? {
+            let mut tx = self.dispatch.db.begin().await?;
+            lock_dispatch(&mut tx, tenant).await?;
+            if let Some(former) = store::lock_left(&mut tx, tenant, room, since).await? {
+                store::mark_returned(&mut tx, tenant, room).await?;
+                back(&mut tx, tenant, room, Kind::RoomQueued, former, now).await?;
+                step = Step::Worked;
+            }
+            tx.commit().await?;
+            self.dispatch.ring(tenant);
+        }
+        Ok(step)
+    }
+}
+

@@ -1,0 +1,5 @@
+//! SQL of queues.
+
+pub mod assign;
+pub mod moves;
+pub mod presence;

@@ -1,0 +1,362 @@
+//! Rooms and what is said in them. A room is one contact's talk from opening to closing; it never asks queues, whoever calls it
+//! already knows the place.
+
+pub mod automatic;
+pub mod events;
+pub mod receipts;
+pub mod receive;
+pub mod say;
+pub mod store;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    channels::Content,
+    clock::{self, Moment},
+    ids::{ContactId, MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
+};
+
+/// Meta's standard messaging window: hours in which everything may be answered.
+pub const WINDOW_HOURS: i64 = 24;
+/// Days in which a person may answer with the HUMAN_AGENT tag.
+pub const HUMAN_AGENT_DAYS: i64 = 7;
+
+/// Where a room stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Status {
+    /// In a queue.
+    Waiting,
+    /// Rings at an agent.
+    Offered,
+    /// An agent has it.
+    Active,
+    /// Over.
+    Closed,
+}
+
+/// Why a room is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum CloseReason {
+    Agent,
+    Supervisor,
+    Inactive,
+    Offline,
+    NoRoute,
+    ContactGone,
+    Erased,
+}
+
+/// An id with the name to show.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Named {
+    /// The id.
+    pub id: Uuid,
+    /// The name.
+    pub name: String,
+}
+
+/// The widget of a room.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RoomWidget {
+    /// The widget.
+    pub id: WidgetId,
+    /// Its name for the tenant's people.
+    pub name: String,
+    /// `messenger` or `webchat`.
+    pub channel: String,
+    /// `#rrggbb`.
+    pub color: String,
+}
+
+/// The contact of a room.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RoomContact {
+    /// The contact.
+    pub id: ContactId,
+    /// Full name, once known.
+    pub name: Option<String>,
+    /// First name, once known.
+    pub first_name: Option<String>,
+    /// Picture; expires.
+    pub picture_url: Option<String>,
+    /// E-mail address, once shared or entered.
+    pub email: Option<String>,
+    /// Phone number, once shared or entered.
+    pub phone: Option<String>,
+    /// The page-scoped sender id.
+    pub sender_id: String,
+}
+
+/// An offer that rings.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Offer {
+    /// Whom it rings.
+    pub agent_id: UserId,
+    /// When it lapses.
+    #[serde(serialize_with = "clock::millis")]
+    pub expires_at: DateTime<Utc>,
+}
+
+/// How a reply may go out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowMode {
+    /// Freely.
+    Standard,
+    /// By a person, with the HUMAN_AGENT tag.
+    HumanAgent,
+    /// Not at all before the contact writes again.
+    Closed,
+}
+
+/// The messaging window of a contact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Window {
+    /// How a reply may go out now.
+    pub mode: WindowMode,
+    /// End of the standard window.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub open_until: Option<DateTime<Utc>>,
+    /// End of the time for people; null where the Page has no Human Agent feature.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub human_agent_until: Option<DateTime<Utc>>,
+}
+
+/// The window of a contact who last wrote at `last_inbound_at`.
+#[must_use]
+pub fn window(last_inbound_at: Option<Moment>, human_agent: bool, now: Moment) -> Window {
+    let open_until = last_inbound_at.map(|at| at + TimeDelta::hours(WINDOW_HOURS));
+    let human_agent_until = last_inbound_at.filter(|_| human_agent).map(|at| at + TimeDelta::days(HUMAN_AGENT_DAYS));
+    let mode = if open_until.is_some_and(|until| now < until) {
+        WindowMode::Standard
+    } else if human_agent_until.is_some_and(|until| now < until) {
+        WindowMode::HumanAgent
+    } else {
+        WindowMode::Closed
+    };
+    Window { mode, open_until, human_agent_until }
+}
+
+/// A room as the API shows it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Room)]
+pub struct RoomView {
+    /// The room.
+    pub id: RoomId,
+    /// Where it stands.
+    pub status: Status,
+    /// Where it came in.
+    pub widget: RoomWidget,
+    /// Its queue; null where none was found for it.
+    pub queue: Option<Named>,
+    /// Who writes.
+    pub contact: RoomContact,
+    /// Who holds it.
+    pub agent: Option<Named>,
+    /// The offer, while it rings.
+    pub offer: Option<Offer>,
+    /// Place in its queue from 1, while waiting.
+    pub position: Option<i64>,
+    /// Where the contact came from, as the channel told it.
+    pub referral: Option<serde_json::Value>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// The messaging window; null for channels without one.
+    pub window: Option<Window>,
+    /// `seq` of the newest message.
+    pub last_seq: i64,
+    /// Inbound messages since the holder last replied or looked.
+    pub unread: i32,
+    /// Why it is closed.
+    pub close_reason: Option<CloseReason>,
+    /// When the first message came.
+    #[serde(serialize_with = "clock::millis")]
+    pub opened_at: DateTime<Utc>,
+    /// When it entered its present queue.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When an agent took it.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub accepted_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub closed_at: Option<DateTime<Utc>>,
+}
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Direction {
+    /// From the contact.
+    Inbound,
+    /// To the contact.
+    Outbound,
+    /// Among colleagues, never sent.
+    Note,
+    /// What happened in the room.
+    System,
+}
+
+/// Who wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum AuthorKind {
+    Contact,
+    Agent,
+    Bot,
+    System,
+    Page,
+}
+
+/// The author of a message.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Author {
+    /// What they are.
+    pub kind: AuthorKind,
+    /// Their id, where they have one.
+    pub id: Option<Uuid>,
+    /// Their name at that time.
+    pub name: String,
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Delivery {
+    /// Came in (or was written down, for notes).
+    Received,
+    /// Waits to be sent.
+    Queued,
+    /// Accepted by the channel.
+    Sent,
+    /// Arrived.
+    Delivered,
+    /// Seen.
+    Read,
+    /// Will not be sent; `error` says why.
+    Failed,
+    /// May have been sent; an echo settles it.
+    Uncertain,
+    /// Taken back by its author.
+    Unsent,
+}
+
+/// A message as the API shows it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
+pub struct MessageView {
+    /// The message.
+    pub id: MessageId,
+    /// Its room.
+    pub room_id: RoomId,
+    /// Its place in the room from 1, without gaps.
+    pub seq: i64,
+    /// Which way.
+    pub direction: Direction,
+    /// Who wrote.
+    pub author: Author,
+    /// What it says.
+    #[schema(value_type = Content)]
+    pub content: serde_json::Value,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// Reactions: `{by, emoji}`.
+    #[schema(value_type = Vec<Object>)]
+    pub reactions: serde_json::Value,
+    /// How far it has come.
+    pub status: Delivery,
+    /// When the author last changed it.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub edited_at: Option<DateTime<Utc>>,
+    /// Why it failed: `{type, detail, meta_code, meta_subcode}`.
+    #[schema(value_type = Option<Object>)]
+    pub error: Option<serde_json::Value>,
+    /// The channel's id.
+    pub external_id: Option<String>,
+    /// When we stored it.
+    #[serde(serialize_with = "clock::millis")]
+    pub created_at: DateTime<Utc>,
+    /// When the channel accepted it.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When it arrived.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub delivered_at: Option<DateTime<Utc>>,
+    /// When it was seen.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub read_at: Option<DateTime<Utc>>,
+}
+
+/// A message about to be stored; its `seq` is known because its room is locked.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Where it came in or goes out.
+    pub widget: WidgetId,
+    /// When the channel says it was written.
+    pub external_at: Option<Moment>,
+    /// The rest.
+    pub view: MessageView,
+}
+
+/// Where a new room goes; decided by whoever receives, from routes and hours.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// Into this queue; `held` until the hours are open, with the offline text to say.
+    Queue {
+        /// The queue.
+        queue: QueueId,
+        /// Set while the hours are closed and the incoming chat holds.
+        held: Option<Closed>,
+    },
+    /// Nowhere: the hours are closed.
+    Offline(Closed),
+    /// Nowhere: no enabled incoming chat.
+    NoRoute,
+}
+
+/// A closed period and what is said about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    /// The offline message, with placeholders; may be empty.
+    pub message: String,
+    /// When the period began: names it, so that the message goes out once.
+    pub since: Moment,
+    /// The next opening as the contact shall read it; empty if there is none.
+    pub next_open: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(hours_later: i64, human_agent: bool, expected: WindowMode) {
+        let wrote = chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        assert_eq!(window(Some(wrote), human_agent, wrote + TimeDelta::hours(hours_later)).mode, expected);
+    }
+
+    #[test]
+    fn the_window_is_open_for_a_day_and_for_people_for_a_week() {
+        check(0, false, WindowMode::Standard);
+        check(23, true, WindowMode::Standard);
+        check(24, false, WindowMode::Closed);
+        check(24, true, WindowMode::HumanAgent);
+        check(167, true, WindowMode::HumanAgent);
+        check(168, true, WindowMode::Closed);
+        assert_eq!(window(None, true, Moment::UNIX_EPOCH).mode, WindowMode::Closed);
+    }
+}

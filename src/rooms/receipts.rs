@@ -1,0 +1,192 @@
+//! What the channel reports of messages that went out: echoes, deliveries, reads. All of it may come twice, late, or out of order.
+
+use sqlx::PgConnection;
+
+use super::{
+    Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, NewMessage, Status,
+    events::{self, Kind, NewEvent, shown},
+    store::{
+        self,
+        receive::{NewRoom, Touched},
+    },
+};
+use crate::{
+    channels::Content,
+    clock::Moment,
+    ids::{MessageId, RoomId, TenantId, WidgetId},
+};
+
+/// Prefix of the metadata our sends carry; the message id follows.
+pub const METADATA_PREFIX: &str = "cg:";
+
+/// An echo: the page wrote to the contact, through us or elsewhere.
+#[derive(Clone, Debug)]
+pub struct Echo {
+    /// Whose page.
+    pub tenant: TenantId,
+    /// The page.
+    pub widget: WidgetId,
+    /// To whom.
+    pub sender: String,
+    /// When, by the channel's clock.
+    pub at: Moment,
+    /// The channel's id.
+    pub external_id: String,
+    /// What our send carried.
+    pub metadata: Option<String>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What an echo did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echoed {
+    /// It settled a message of ours.
+    Settled(RoomId, MessageId),
+    /// It was written elsewhere and is in the room now.
+    Stored(RoomId, MessageId),
+    /// Known already.
+    Duplicate(RoomId, MessageId),
+}
+
+/// Takes an echo in.
+///
+/// # Errors
+/// The database's.
+pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Result<Echoed> {
+    let known =
+        store::receive::find_known(tx, &[echo.tenant.0], &[echo.widget.0], std::slice::from_ref(&echo.external_id)).await?;
+    if let Some((message, room)) = known.into_values().next() {
+        store::receipts::mark_echoed_at(tx, echo.tenant, message, echo.at).await?;
+        return Ok(Echoed::Duplicate(room, message));
+    }
+    let ours = echo.metadata.as_deref().and_then(|it| it.strip_prefix(METADATA_PREFIX)).and_then(|it| it.parse().ok());
+    if let Some(id) = ours
+        && let Some(room) = settle(tx, echo.tenant, MessageId(id), &echo.external_id, Some(echo.at), now).await?
+    {
+        return Ok(Echoed::Settled(room, MessageId(id)));
+    }
+    let (room, message) = store_elsewhere(tx, echo, now).await?;
+    Ok(Echoed::Stored(room, message))
+}
+
+/// The channel has accepted our message: it is sent and no longer on its way. None if there is no such message, or it was settled
+/// before; then nothing changes.
+///
+/// # Errors
+/// The database's.
+pub async fn settle(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    message: MessageId,
+    external_id: &str,
+    echoed_at: Option<Moment>,
+    now: Moment,
+) -> sqlx::Result<Option<RoomId>> {
+    let Some(changed) = store::receipts::mark_sent(tx, tenant, message, external_id, echoed_at, now).await? else { return Ok(None) };
+    store::receipts::delete_outbox(tx, tenant, message).await?;
+    announce(tx, tenant, &[changed], now).await?;
+    Ok(Some(changed.room))
+}
+
+/// Which of a contact's messages a receipt speaks of.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Whose page.
+    pub tenant: TenantId,
+    /// The page.
+    pub widget: WidgetId,
+    /// Whose receipt.
+    pub sender: String,
+    /// Messages named one by one.
+    pub external_ids: Vec<String>,
+    /// Everything sent before or at this moment.
+    pub watermark: Option<Moment>,
+    /// When it happened, by the channel's clock.
+    pub at: Moment,
+}
+
+/// Marks messages as delivered or read; never backwards. How many changed.
+///
+/// # Errors
+/// The database's.
+pub async fn receipt(tx: &mut PgConnection, receipt: &Receipt, status: Delivery, now: Moment) -> sqlx::Result<usize> {
+    let changed = store::receipts::mark_receipt(tx, receipt, status == Delivery::Read).await?;
+    announce(tx, receipt.tenant, &changed, now).await?;
+    Ok(changed.len())
+}
+
+/// A message that changed, with who sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed {
+    /// The message.
+    pub message: MessageId,
+    /// Its room.
+    pub room: RoomId,
+}
+
+/// Tells the log that messages changed.
+///
+/// # Errors
+/// The database's.
+pub async fn announce(tx: &mut PgConnection, tenant: TenantId, changed: &[Changed], now: Moment) -> sqlx::Result<()> {
+    let mut log = Vec::with_capacity(changed.len());
+    for it in changed {
+        let Some(view) = store::find_message(tx, tenant, it.message).await? else { continue };
+        let holder = store::receipts::find_holder(tx, tenant, it.room).await?;
+        log.push(NewEvent::message(tenant, Kind::MessageUpdated, &view, holder));
+    }
+    events::append(tx, now, &log).await
+}
+
+/// Written in the Page inbox or by another app: shown in the contact's newest room; if there is none, in one that is closed at once,
+/// because nobody has asked us anything.
+async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Result<(RoomId, MessageId)> {
+    let sender = (echo.tenant, echo.widget, echo.sender.clone());
+    let contacts = store::receive::upsert_contacts(tx, std::slice::from_ref(&sender), now).await?;
+    let contact = contacts[&(echo.widget, echo.sender.clone())].id;
+    let room = match store::receive::lock_newest(tx, echo.tenant, contact).await? {
+        Some(room) => room,
+        None => {
+            let room = NewRoom {
+                tenant: echo.tenant,
+                id: RoomId::fresh(now),
+                widget: echo.widget,
+                contact,
+                status: Status::Closed,
+                queue: None,
+                is_held: false,
+                close_reason: Some(CloseReason::NoRoute),
+                referral: None,
+            };
+            store::receive::insert_rooms(tx, std::slice::from_ref(&room), now).await?;
+            room.id
+        }
+    };
+    let Some(locked) = store::lock(tx, echo.tenant, room).await? else { return Err(sqlx::Error::RowNotFound) };
+    let view = MessageView {
+        id: MessageId::fresh(now),
+        room_id: room,
+        seq: locked.last_seq + 1,
+        direction: Direction::Outbound,
+        author: Author { kind: AuthorKind::Page, id: None, name: "Page".to_owned() },
+        content: shown(&echo.content),
+        reply_to: None,
+        reactions: serde_json::json!([]),
+        status: Delivery::Sent,
+        edited_at: None,
+        error: None,
+        external_id: Some(echo.external_id.clone()),
+        created_at: now,
+        sent_at: Some(echo.at),
+        delivered_at: None,
+        read_at: None,
+    };
+    let message = NewMessage { tenant: echo.tenant, widget: echo.widget, external_at: Some(echo.at), view };
+    store::insert_messages(tx, std::slice::from_ref(&message)).await?;
+    let touched = Touched { tenant: echo.tenant, room, last_seq: message.view.seq, received: 0 };
+    store::receive::mark_received(tx, &[touched]).await?;
+    let event = NewEvent::message(echo.tenant, Kind::MessageCreated, &message.view, locked.agent);
+    events::append(tx, now, &[event]).await?;
+    Ok((room, message.view.id))
+}

@@ -1,0 +1,324 @@
+//! What contacts write comes into their rooms. A whole batch at once: a handful of statements whatever its size.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use sqlx::PgConnection;
+
+use super::{
+    Author, AuthorKind, CloseReason, Closed, Delivery, Direction, MessageView, NewMessage, Place, Status,
+    automatic::{self, Occasion},
+    events::{self, Kind, NewEvent, shown},
+    store::{
+        self,
+        receive::{NewRoom, OpenRoom, Touched},
+    },
+};
+use crate::{
+    channels::{Content, Field},
+    clock::Moment,
+    ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
+};
+
+/// Something a contact wrote, tapped or shared.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// Whose customer.
+    pub tenant: TenantId,
+    /// Where it came in.
+    pub widget: WidgetId,
+    /// The page-scoped id.
+    pub sender: String,
+    /// When, by the channel's clock.
+    pub at: Moment,
+    /// The channel's id; a second one with the same id changes nothing.
+    pub external_id: String,
+    /// What it says.
+    pub content: Content,
+    /// External id of the message it answers.
+    pub reply_to: Option<String>,
+    /// Where the contact came from.
+    pub referral: Option<serde_json::Value>,
+    /// Where a new room goes.
+    pub place: Place,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Stored as this message.
+    Stored {
+        /// The room.
+        room: RoomId,
+        /// The message.
+        message: MessageId,
+    },
+    /// It was there already.
+    Duplicate {
+        /// The room.
+        room: RoomId,
+        /// The message.
+        message: MessageId,
+    },
+}
+
+/// Stores what came, in order; opens rooms where there are none. One outcome for each item, in the order of `items`.
+///
+/// The caller holds whatever keeps two workers from applying one sender's items at once.
+///
+/// # Errors
+/// The database's.
+pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> sqlx::Result<Vec<Received>> {
+    let mut known = find_known(tx, items).await?;
+    let mut seen = HashSet::new();
+    let fresh: Vec<&Inbound> = items
+        .iter()
+        .filter(|it| {
+            let key = (it.widget, it.external_id.clone());
+            !known.contains_key(&key) && seen.insert(key)
+        })
+        .collect();
+    let mut new: HashSet<MessageId> = HashSet::new();
+    if !fresh.is_empty() {
+        for message in store_fresh(tx, &fresh, &known, now).await? {
+            new.insert(message.view.id);
+            let external_id = message.view.external_id.clone().unwrap_or_default();
+            known.insert((message.widget, external_id), (message.view.id, message.view.room_id));
+        }
+    }
+    let outcomes = items.iter().map(|it| {
+        let (message, room) = known[&(it.widget, it.external_id.clone())];
+        // The first of several with one id is the one that was stored.
+        if new.remove(&message) { Received::Stored { room, message } } else { Received::Duplicate { room, message } }
+    });
+    Ok(outcomes.collect())
+}
+
+type Known = HashMap<(WidgetId, String), (MessageId, RoomId)>;
+
+async fn find_known(tx: &mut PgConnection, items: &[Inbound]) -> sqlx::Result<Known> {
+    // The messages that are answered are looked up together with those that may be there already.
+    let answered = items.iter().filter_map(|it| it.reply_to.as_ref().map(|id| (it.tenant, it.widget, id)));
+    let wanted: BTreeSet<_> = items.iter().map(|it| (it.tenant, it.widget, &it.external_id)).chain(answered).collect();
+    let tenants: Vec<_> = wanted.iter().map(|it| it.0.0).collect();
+    let widgets: Vec<_> = wanted.iter().map(|it| it.1.0).collect();
+    let external_ids: Vec<_> = wanted.iter().map(|it| it.2.clone()).collect();
+    store::receive::find_known(tx, &tenants, &widgets, &external_ids).await
+}
+
+/// One contact's part of a batch.
+struct Talk {
+    contact: ContactId,
+    name: Option<String>,
+    room: Option<OpenRoom>,
+    wrote_at: Moment,
+}
+
+async fn store_fresh(tx: &mut PgConnection, fresh: &[&Inbound], known: &Known, now: Moment) -> sqlx::Result<Vec<NewMessage>> {
+    let mut talks = load_talks(tx, fresh, now).await?;
+    let mut opened: Vec<NewRoom> = Vec::new();
+    let mut touched: BTreeMap<(TenantId, RoomId), Touched> = BTreeMap::new();
+    let mut messages: Vec<NewMessage> = Vec::with_capacity(fresh.len());
+    let mut told: Vec<(TenantId, RoomId, Option<Closed>)> = Vec::new();
+    let mut holders: HashMap<RoomId, Option<UserId>> = HashMap::new();
+    let mut shared: Vec<(TenantId, RoomId)> = Vec::new();
+    for it in fresh {
+        let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
+        talk.wrote_at = talk.wrote_at.max(it.at.min(now));
+        let (content, field) = recognise(tx, it, talk.contact).await?;
+        let mut room = match talk.room.take() {
+            Some(room) => room,
+            None => {
+                let room = open(it, talk.contact, now);
+                let open_room = OpenRoom { id: room.id, agent: None, last_seq: 0 };
+                match &it.place {
+                    Place::Queue { held, .. } => told.push((it.tenant, room.id, held.clone())),
+                    Place::Offline(closed) => told.push((it.tenant, room.id, Some(closed.clone()))),
+                    Place::NoRoute => {}
+                }
+                opened.push(room);
+                open_room
+            }
+        };
+        room.last_seq += 1;
+        let entry = touched.entry((it.tenant, room.id));
+        let entry = entry.or_insert(Touched { tenant: it.tenant, room: room.id, last_seq: 0, received: 0 });
+        (entry.last_seq, entry.received) = (room.last_seq, entry.received + 1);
+        holders.insert(room.id, room.agent);
+        let reply_to = it.reply_to.as_ref().and_then(|id| known.get(&(it.widget, id.clone()))).map(|found| found.0);
+        messages.push(message(it, &room, talk, content, reply_to, now));
+        if let Some((email, phone)) = field {
+            store::receive::mark_shared(tx, it.tenant, talk.contact, email.as_deref(), phone.as_deref(), now).await?;
+            shared.push((it.tenant, room.id));
+        }
+        // A room that was closed the moment it opened takes no second message.
+        let takes_more = opened.iter().rev().find(|new| new.id == room.id).is_none_or(|new| new.status != Status::Closed);
+        talk.room = takes_more.then_some(room);
+    }
+    store::receive::insert_rooms(tx, &opened, now).await?;
+    store::insert_messages(tx, &messages).await?;
+    let touched: Vec<_> = touched.into_values().collect();
+    store::receive::mark_received(tx, &touched).await?;
+    let mut wrote: Vec<_> = talks.values().zip(talks.keys()).map(|(talk, key)| (key.0, talk.contact, talk.wrote_at)).collect();
+    wrote.sort_by_key(|it| it.1);
+    let tenant_of: HashMap<WidgetId, TenantId> = fresh.iter().map(|it| (it.widget, it.tenant)).collect();
+    store::receive::mark_wrote(
+        tx,
+        &wrote.iter().map(|it| tenant_of[&it.0].0).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.1.0).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.2).collect::<Vec<_>>(),
+    )
+    .await?;
+    announce(tx, &opened, &messages, &holders, &shared, now).await?;
+    for (tenant, room, closed) in told {
+        let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
+        match &closed {
+            Some(closed) => automatic::say(tx, tenant, &mut room, Occasion::Offline(closed), now).await?,
+            None => automatic::say(tx, tenant, &mut room, Occasion::Queued, now).await?,
+        }
+    }
+    Ok(messages)
+}
+
+async fn load_talks(tx: &mut PgConnection, fresh: &[&Inbound], now: Moment) -> sqlx::Result<HashMap<(WidgetId, String), Talk>> {
+    let senders: BTreeSet<_> = fresh.iter().map(|it| (it.tenant, it.widget, it.sender.clone())).collect();
+    let senders: Vec<_> = senders.into_iter().collect();
+    let contacts = store::receive::upsert_contacts(tx, &senders, now).await?;
+    let pairs: BTreeSet<_> = senders.iter().map(|it| (it.0.0, contacts[&(it.1, it.2.clone())].id.0)).collect();
+    let (tenants, ids): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let mut rooms = store::receive::lock_open(tx, &tenants, &ids).await?;
+    let talks = contacts.into_iter().map(|(key, it)| {
+        let room = rooms.remove(&it.id);
+        (key, Talk { contact: it.id, name: it.name, room, wrote_at: Moment::UNIX_EPOCH })
+    });
+    Ok(talks.collect())
+}
+
+fn open(it: &Inbound, contact: ContactId, now: Moment) -> NewRoom {
+    let (status, queue, is_held, close_reason) = match &it.place {
+        Place::Queue { queue, held } => (Status::Waiting, Some(queue.0), held.is_some(), None),
+        Place::Offline(_) => (Status::Closed, None, false, Some(CloseReason::Offline)),
+        Place::NoRoute => (Status::Closed, None, false, Some(CloseReason::NoRoute)),
+    };
+    let referral = it.referral.clone();
+    NewRoom { tenant: it.tenant, id: RoomId::fresh(now), widget: it.widget, contact, status, queue, is_held, close_reason, referral }
+}
+
+fn message(it: &Inbound, room: &OpenRoom, talk: &Talk, content: Content, reply_to: Option<MessageId>, now: Moment) -> NewMessage {
+    let author = Author { kind: AuthorKind::Contact, id: Some(talk.contact.0), name: talk.name.clone().unwrap_or_default() };
+    let view = MessageView {
+        id: MessageId::fresh(now),
+        room_id: room.id,
+        seq: room.last_seq,
+        direction: Direction::Inbound,
+        author,
+        content: shown(&content),
+        reply_to,
+        reactions: serde_json::json!([]),
+        status: Delivery::Received,
+        edited_at: None,
+        error: None,
+        external_id: Some(it.external_id.clone()),
+        created_at: now,
+        sent_at: None,
+        delivered_at: None,
+        read_at: None,
+    };
+    NewMessage { tenant: it.tenant, widget: it.widget, external_at: Some(it.at), view }
+}
+
+type Fields = (Option<String>, Option<String>);
+
+/// Meta does not say which question a tap answers: what the contact was asked for last does. A typed address is kept as text and
+/// fills the contact all the same.
+async fn recognise(tx: &mut PgConnection, it: &Inbound, contact: ContactId) -> sqlx::Result<(Content, Option<Fields>)> {
+    let (value, is_tap) = match &it.content {
+        Content::Choice { text, payload, .. } => (if looks_shared(payload).is_some() { payload } else { text }, true),
+        Content::Text { text } => (text, false),
+        _ => return Ok((it.content.clone(), None)),
+    };
+    let value = value.trim();
+    let Some(looks) = looks_shared(value) else { return Ok((it.content.clone(), None)) };
+    let asked = match store::receive::find_asked(tx, it.tenant, contact).await?.as_deref() {
+        Some("email") => Field::Email,
+        Some("phone") => Field::Phone,
+        _ => return Ok((it.content.clone(), None)),
+    };
+    if asked != looks {
+        return Ok((it.content.clone(), None));
+    }
+    let fields = match asked {
+        Field::Email => (Some(value.to_owned()), None),
+        Field::Phone => (None, Some(value.to_owned())),
+    };
+    let content = if is_tap { Content::SharedField { field: asked, value: value.to_owned() } } else { it.content.clone() };
+    Ok((content, Some(fields)))
+}
+
+/// Longest address or number that is taken for one: RFC 5321's limit for a mailbox, rounded.
+const MAX_SHARED: usize = 256;
+
+fn looks_shared(value: &str) -> Option<Field> {
+    let value = value.trim();
+    if value.is_empty() || value.len() > MAX_SHARED || value.contains(char::is_control) {
+        return None;
+    }
+    let is_email = !value.contains(char::is_whitespace)
+        && value.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'));
+    if is_email {
+        return Some(Field::Email);
+    }
+    let digits = value.chars().filter(char::is_ascii_digit).count();
+    let is_phone = (5..=20).contains(&digits) && value.chars().all(|it| it.is_ascii_digit() || "+-() ./".contains(it));
+    is_phone.then_some(Field::Phone)
+}
+
+async fn announce(
+    tx: &mut PgConnection,
+    opened: &[NewRoom],
+    messages: &[NewMessage],
+    holders: &HashMap<RoomId, Option<UserId>>,
+    shared: &[(TenantId, RoomId)],
+    now: Moment,
+) -> sqlx::Result<()> {
+    let mut log = Vec::with_capacity(messages.len() + 2 * opened.len());
+    let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).chain(shared.iter().map(|it| it.0.0)).collect();
+    let rooms: Vec<_> = opened.iter().map(|it| it.id.0).chain(shared.iter().map(|it| it.1.0)).collect();
+    let views = if rooms.is_empty() { Vec::new() } else { store::list_views(tx, &tenants, &rooms, now).await? };
+    let (new, changed) = views.split_at(opened.len().min(views.len()));
+    log.extend(new.iter().map(|(tenant, view)| NewEvent::room(*tenant, Kind::RoomOpened, view)));
+    for it in messages {
+        let agent = holders.get(&it.view.room_id).copied().flatten();
+        log.push(NewEvent::message(it.tenant, Kind::MessageCreated, &it.view, agent));
+    }
+    for (tenant, view) in new {
+        let kind = if view.status == Status::Closed { Kind::RoomClosed } else { Kind::RoomQueued };
+        log.push(NewEvent::room(*tenant, kind, view));
+    }
+    for (tenant, view) in changed {
+        let mut event = NewEvent::room(*tenant, Kind::ContactUpdated, view);
+        event.data = shown(&view.contact);
+        log.push(event);
+    }
+    events::append(tx, now, &log).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_numbers_are_told_apart() {
+        for (value, expected) in [
+            ("anna@example.com", Some(Field::Email)),
+            (" +90 (532) 000-11-22 ", Some(Field::Phone)),
+            ("12345", Some(Field::Phone)),
+            ("1234", None),
+            ("anna@", None),
+            ("mail me at anna@example.com", None),
+            ("Green", None),
+            ("", None),
+        ] {
+            assert_eq!(looks_shared(value), expected, "{value}");
+        }
+    }
+}

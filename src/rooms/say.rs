@@ -1,0 +1,88 @@
+//! Writing into a room: every message that is not the contact's passes here, in the caller's transaction, with its room locked.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    Author, AuthorKind, Delivery, Direction, MessageView, NewMessage,
+    events::{self, Kind, NewEvent, shown},
+    store::{self, LockedRoom},
+};
+use crate::{
+    channels::Content,
+    clock::Moment,
+    ids::{MessageId, TenantId, UserId},
+};
+
+/// Who writes, and whether it counts as the holder's answer.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    /// As shown.
+    pub author: Author,
+    /// Clears `unread`.
+    pub answers: bool,
+}
+
+impl Writer {
+    /// A person of the tenant.
+    #[must_use]
+    pub fn agent(id: UserId, name: &str) -> Self {
+        Self { author: Author { kind: AuthorKind::Agent, id: Some(id.0), name: name.to_owned() }, answers: true }
+    }
+
+    /// An API key.
+    #[must_use]
+    pub fn bot(id: Uuid, name: &str) -> Self {
+        Self { author: Author { kind: AuthorKind::Bot, id: Some(id), name: name.to_owned() }, answers: true }
+    }
+
+    /// The gateway itself, in the widget's name.
+    #[must_use]
+    pub fn system(name: &str) -> Self {
+        Self { author: Author { kind: AuthorKind::System, id: None, name: name.to_owned() }, answers: false }
+    }
+}
+
+/// Writes one message into the locked room and, if it goes out, puts it on its way. Moves `room.last_seq`.
+///
+/// # Errors
+/// The database's.
+pub async fn write(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &mut LockedRoom,
+    writer: &Writer,
+    direction: Direction,
+    content: &Content,
+    now: Moment,
+) -> sqlx::Result<MessageView> {
+    let goes_out = direction == Direction::Outbound;
+    room.last_seq += 1;
+    let view = MessageView {
+        id: MessageId::fresh(now),
+        room_id: room.id,
+        seq: room.last_seq,
+        direction,
+        author: writer.author.clone(),
+        content: shown(content),
+        reply_to: None,
+        reactions: serde_json::json!([]),
+        status: if goes_out { Delivery::Queued } else { Delivery::Received },
+        edited_at: None,
+        error: None,
+        external_id: None,
+        created_at: now,
+        sent_at: None,
+        delivered_at: None,
+        read_at: None,
+    };
+    let message = NewMessage { tenant, widget: room.widget, external_at: None, view };
+    store::insert_messages(tx, std::slice::from_ref(&message)).await?;
+    if goes_out {
+        store::insert_outbox(tx, &message, now).await?;
+    }
+    store::mark_written(tx, tenant, room.id, room.last_seq, writer.answers && goes_out).await?;
+    let event = NewEvent::message(tenant, Kind::MessageCreated, &message.view, room.agent);
+    events::append(tx, now, &[event]).await?;
+    Ok(message.view)
+}

@@ -1,0 +1,447 @@
+//! All SQL of rooms, messages, the outbox's writing side and the event log.
+
+pub mod receipts;
+pub mod receive;
+
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{
+    Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView, RoomWidget, Status,
+    events::{Cursor, EventView, Logged, NewEvent},
+    window,
+};
+use crate::{
+    clock::Moment,
+    ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
+};
+
+/// What narrows a list of rooms.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "named like the fields they narrow")]
+pub struct Filter {
+    pub status: Option<Vec<Status>>,
+    pub queue: Option<Uuid>,
+    pub agent: Option<Uuid>,
+    pub widget: Option<Uuid>,
+    pub contact: Option<Uuid>,
+}
+
+/// Ids of rooms in order of opening, behind `after`.
+///
+/// # Errors
+/// The database's, as everywhere in this file.
+pub async fn list_ids(db: &PgPool, tenant: TenantId, filter: &Filter, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    let status: Option<Vec<String>> = filter.status.as_ref().map(|all| all.iter().map(|it| status_name(*it).to_owned()).collect());
+    sqlx::query_scalar!(
+        r#"select id
+        from rooms
+        where tenant_id = $1
+          and id > $2
+          and ($3::text[] is null or status = any($3))
+          and ($4::uuid is null or queue_id = $4)
+          and ($5::uuid is null or agent_id = $5)
+          and ($6::uuid is null or widget_id = $6)
+          and ($7::uuid is null or contact_id = $7)
+        order by id
+        limit $8"#,
+        tenant.0,
+        after,
+        status.as_deref(),
+        filter.queue,
+        filter.agent,
+        filter.widget,
+        filter.contact,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Waiting => "waiting",
+        Status::Offered => "offered",
+        Status::Active => "active",
+        Status::Closed => "closed",
+    }
+}
+
+/// One room as the API shows it.
+pub async fn find_view(db: &mut PgConnection, tenant: TenantId, room: RoomId, now: Moment) -> sqlx::Result<Option<RoomView>> {
+    Ok(list_views(db, &[tenant.0], &[room.0], now).await?.into_iter().next().map(|(_, view)| view))
+}
+
+/// Rooms as the API shows them, in the order of `rooms`; each with its tenant. `tenants` and `rooms` go in pairs.
+pub async fn list_views(db: &mut PgConnection, tenants: &[Uuid], rooms: &[Uuid], now: Moment) -> sqlx::Result<Vec<(TenantId, RoomView)>> {
+    let rows = sqlx::query!(
+        r#"select r.tenant_id, r.id, r.status as "status: Status", r.tags, r.last_seq, r.unread, r.referral,
+            r.close_reason as "close_reason: CloseReason", r.opened_at, r.queued_at, r.accepted_at, r.closed_at, r.offer_expires_at,
+            r.agent_id, u.name as "agent_name?", r.queue_id, q.name as "queue_name?",
+            w.id as widget_id, w.name as widget_name, w.channel, w.color, w.human_agent,
+            c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at,
+            (select count(*)
+             from rooms p
+             where r.status = 'waiting'
+               and p.tenant_id = r.tenant_id
+               and p.queue_id = r.queue_id
+               and p.status = 'waiting'
+               and (p.place_at, p.id) <= (r.place_at, r.id)) as "position!"
+        from unnest($1::uuid[], $2::uuid[]) with ordinality as wanted (tenant_id, id, nth)
+        join rooms r on r.tenant_id = wanted.tenant_id and r.id = wanted.id
+        join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
+        join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
+        left join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
+        left join users u on u.tenant_id = r.tenant_id and u.id = r.agent_id
+        order by wanted.nth"#,
+        tenants,
+        rooms,
+    )
+    .fetch_all(db)
+    .await?;
+    let views = rows.into_iter().map(|it| {
+        let agent_id = it.agent_id.map(UserId);
+        let view = RoomView {
+            id: RoomId(it.id),
+            status: it.status,
+            window: (it.channel == "messenger").then(|| window(it.last_inbound_at, it.human_agent, now)),
+            widget: RoomWidget { id: WidgetId(it.widget_id), name: it.widget_name, channel: it.channel, color: it.color },
+            queue: it.queue_id.map(|id| Named { id, name: it.queue_name.unwrap_or_default() }),
+            contact: RoomContact {
+                id: ContactId(it.contact_id),
+                name: it.contact_name,
+                first_name: it.first_name,
+                picture_url: it.picture_url,
+                email: it.email,
+                phone: it.phone,
+                sender_id: it.sender_id,
+            },
+            offer: agent_id.zip(it.offer_expires_at).map(|(agent_id, expires_at)| Offer { agent_id, expires_at }),
+            agent: it
+                .agent_id
+                .filter(|_| it.status != Status::Offered)
+                .map(|id| Named { id, name: it.agent_name.unwrap_or_default() }),
+            position: (it.status == Status::Waiting).then_some(it.position),
+            referral: it.referral,
+            tags: it.tags,
+            last_seq: it.last_seq,
+            unread: it.unread,
+            close_reason: it.close_reason,
+            opened_at: it.opened_at,
+            queued_at: it.queued_at,
+            accepted_at: it.accepted_at,
+            closed_at: it.closed_at,
+        };
+        (TenantId(it.tenant_id), view)
+    });
+    Ok(views.collect())
+}
+
+/// What a verb must know of the room it holds locked.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct LockedRoom {
+    pub id: RoomId,
+    pub widget: WidgetId,
+    pub contact: ContactId,
+    pub channel: String,
+    pub status: Status,
+    pub queue: Option<Uuid>,
+    pub agent: Option<UserId>,
+    pub offer_expires_at: Option<Moment>,
+    pub last_seq: i64,
+    pub tags: Vec<String>,
+    pub opening_sent: bool,
+    pub human_agent: bool,
+    pub tags_required: bool,
+    pub last_inbound_at: Option<Moment>,
+}
+
+/// Locks a room until the transaction ends.
+pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
+    let row = sqlx::query!(
+        r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
+            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at
+        from rooms r
+        join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
+        join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
+        where r.tenant_id = $1 and r.id = $2
+        for update of r"#,
+        tenant.0,
+        room.0,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|it| LockedRoom {
+        id: room,
+        widget: WidgetId(it.widget_id),
+        contact: ContactId(it.contact_id),
+        channel: it.channel,
+        status: it.status,
+        queue: it.queue_id,
+        agent: it.agent_id.map(UserId),
+        offer_expires_at: it.offer_expires_at,
+        last_seq: it.last_seq,
+        tags: it.tags,
+        opening_sent: it.opening_sent,
+        human_agent: it.human_agent,
+        tags_required: it.tags_required,
+        last_inbound_at: it.last_inbound_at,
+    }))
+}
+
+macro_rules! message {
+    ($row:expr) => {{
+        let it = $row;
+        MessageView {
+            id: MessageId(it.id),
+            room_id: RoomId(it.room_id),
+            seq: it.seq,
+            direction: it.direction,
+            author: Author { kind: it.author_kind, id: it.author_id, name: it.author_name },
+            content: it.content,
+            reply_to: it.reply_to.map(MessageId),
+            reactions: it.reactions,
+            status: it.status,
+            edited_at: it.edited_at,
+            error: it.error,
+            external_id: it.external_id,
+            created_at: it.created_at,
+            sent_at: it.sent_at,
+            delivered_at: it.delivered_at,
+            read_at: it.read_at,
+        }
+    }};
+}
+
+/// Messages of a room in order of `seq`, between the two (exclusive); the newest ones if only `before` or nothing is given.
+pub async fn list_messages(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    after: Option<i64>,
+    before: Option<i64>,
+    limit: i64,
+) -> sqlx::Result<Vec<MessageView>> {
+    let rows = sqlx::query!(
+        r#"select id, room_id, seq, direction as "direction: Direction", author_kind as "author_kind: AuthorKind", author_id, author_name,
+            content, reply_to, reactions, status as "status: Delivery", edited_at, error, external_id, created_at, sent_at, delivered_at,
+            read_at
+        from messages
+        where tenant_id = $1 and room_id = $2 and seq > $3 and seq < $4
+        order by case when $5 then seq else -seq end
+        limit $6"#,
+        tenant.0,
+        room.0,
+        after.unwrap_or(0),
+        before.unwrap_or(i64::MAX),
+        before.is_none(),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut messages: Vec<_> = rows.into_iter().map(|it| message!(it)).collect();
+    messages.sort_by_key(|it| it.seq);
+    Ok(messages)
+}
+
+/// One message by id.
+pub async fn find_message(db: &mut PgConnection, tenant: TenantId, message: MessageId) -> sqlx::Result<Option<MessageView>> {
+    let row = sqlx::query!(
+        r#"select id, room_id, seq, direction as "direction: Direction", author_kind as "author_kind: AuthorKind", author_id, author_name,
+            content, reply_to, reactions, status as "status: Delivery", edited_at, error, external_id, created_at, sent_at, delivered_at,
+            read_at
+        from messages
+        where tenant_id = $1 and id = $2"#,
+        tenant.0,
+        message.0,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|it| message!(it)))
+}
+
+/// Stores messages, one statement for all of them. Their rooms are locked and their external ids known to be new.
+pub async fn insert_messages(tx: &mut PgConnection, messages: &[NewMessage]) -> sqlx::Result<()> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    macro_rules! column {
+        (|$it:ident| $value:expr) => {
+            &messages.iter().map(|$it| $value).collect::<Vec<_>>()
+        };
+    }
+    sqlx::query!(
+        "insert into messages (tenant_id, widget_id, external_at, id, room_id, seq, direction, author_kind, author_id, author_name, content,
+            reply_to, status, external_id, created_at, sent_at)
+        select *
+        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::bigint[], $7::text[], $8::text[], $9::uuid[],
+            $10::text[], $11::jsonb[], $12::uuid[], $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[])",
+        column!(|it| it.tenant.0),
+        column!(|it| it.widget.0),
+        column!(|it| it.external_at) as &[Option<Moment>],
+        column!(|it| it.view.id.0),
+        column!(|it| it.view.room_id.0),
+        column!(|it| it.view.seq),
+        column!(|it| it.view.direction) as &[Direction],
+        column!(|it| it.view.author.kind) as &[AuthorKind],
+        column!(|it| it.view.author.id) as &[Option<Uuid>],
+        column!(|it| it.view.author.name.clone()),
+        column!(|it| it.view.content.clone()),
+        column!(|it| it.view.reply_to.map(|id| id.0)) as &[Option<Uuid>],
+        column!(|it| it.view.status) as &[Delivery],
+        column!(|it| it.view.external_id.clone()) as &[Option<String>],
+        column!(|it| it.view.created_at),
+        column!(|it| it.view.sent_at) as &[Option<Moment>],
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Puts a stored outbound message on its way.
+pub async fn insert_outbox(tx: &mut PgConnection, message: &NewMessage, due_at: Moment) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into outbox (tenant_id, room_id, seq, message_id, widget_id, state, due_at)
+        values ($1, $2, $3, $4, $5, 'due', $6)",
+        message.tenant.0,
+        message.view.room_id.0,
+        message.view.seq,
+        message.view.id.0,
+        message.widget.0,
+        due_at,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Moves a locked room's `last_seq`; an answer also clears `unread`.
+pub async fn mark_written(tx: &mut PgConnection, tenant: TenantId, room: RoomId, last_seq: i64, answered: bool) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update rooms
+        set last_seq = $3, unread = case when $4 then 0 else unread end
+        where tenant_id = $1 and id = $2",
+        tenant.0,
+        room.0,
+        last_seq,
+        answered,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The holder has seen everything.
+pub async fn mark_seen(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<()> {
+    sqlx::query!("update rooms set unread = 0 where tenant_id = $1 and id = $2", tenant.0, room.0).execute(tx).await?;
+    Ok(())
+}
+
+/// Sets a locked room's tags.
+pub async fn mark_tags(tx: &mut PgConnection, tenant: TenantId, room: RoomId, tags: &[String]) -> sqlx::Result<()> {
+    sqlx::query!("update rooms set tags = $3 where tenant_id = $1 and id = $2", tenant.0, room.0, tags).execute(tx).await?;
+    Ok(())
+}
+
+/// The opening text has gone out.
+pub async fn mark_opening_sent(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<()> {
+    sqlx::query!("update rooms set opening_sent = true where tenant_id = $1 and id = $2", tenant.0, room.0).execute(tx).await?;
+    Ok(())
+}
+
+/// What automatic texts are made of.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct TextFacts {
+    pub texts: serde_json::Value,
+    pub display_name: String,
+    pub name: Option<String>,
+    pub first_name: Option<String>,
+}
+
+/// The widget's texts and the contact's names.
+pub async fn load_text_facts(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<TextFacts> {
+    sqlx::query_as!(
+        TextFacts,
+        "select w.texts, w.display_name, c.name, c.first_name
+        from rooms r
+        join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
+        join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
+        where r.tenant_id = $1 and r.id = $2",
+        tenant.0,
+        room.0,
+    )
+    .fetch_one(tx)
+    .await
+}
+
+/// Notes that the offline message for the closed period that began at `since` has gone out; false if it had already.
+pub async fn mark_offline_told(tx: &mut PgConnection, tenant: TenantId, contact: ContactId, since: Moment) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "update contacts
+        set offline_told_for = $3
+        where tenant_id = $1 and id = $2 and offline_told_for is distinct from $3",
+        tenant.0,
+        contact.0,
+        since,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Appends events, one statement for all of them.
+pub async fn insert_events(tx: &mut PgConnection, now: Moment, events: &[NewEvent]) -> sqlx::Result<()> {
+    macro_rules! column {
+        (|$it:ident| $value:expr) => {
+            &events.iter().map(|$it| $value).collect::<Vec<_>>()
+        };
+    }
+    sqlx::query!(
+        "insert into events (at, tenant_id, kind, room_id, agent_id, former_agent_id, data)
+        select $1, e.*
+        from unnest($2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::jsonb[]) as e",
+        now,
+        column!(|it| it.tenant.0),
+        column!(|it| it.kind.name().to_owned()),
+        column!(|it| it.room.map(|id| id.0)) as &[Option<Uuid>],
+        column!(|it| it.agent.map(|id| id.0)) as &[Option<Uuid>],
+        column!(|it| it.former_agent.map(|id| id.0)) as &[Option<Uuid>],
+        column!(|it| it.data.clone()),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Events behind `after` that no running transaction can still be overtaking.
+pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i64) -> sqlx::Result<Vec<Logged>> {
+    let rows = sqlx::query!(
+        r#"select xid::text::bigint as "xid!", seq, at, kind, room_id, agent_id, former_agent_id, data
+        from events
+        where tenant_id = $1
+          and (xid, seq) > ($2::text::xid8, $3)
+          and xid < pg_snapshot_xmin(pg_current_snapshot())
+        order by xid, seq
+        limit $4"#,
+        tenant.0,
+        after.xid.to_string(),
+        after.seq,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let events = rows.into_iter().map(|it| {
+        let cursor = Cursor { xid: it.xid, seq: it.seq };
+        let event = EventView { id: cursor.to_string(), kind: it.kind, at: it.at, room_id: it.room_id.map(RoomId), data: it.data };
+        Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }
+    });
+    Ok(events.collect())
+}
+
+/// The end of a tenant's log: where a stream without a cursor begins.
+pub async fn load_end(db: &PgPool) -> sqlx::Result<Cursor> {
+    let xid = sqlx::query_scalar!(r#"select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1) as "xid!""#).fetch_one(db).await?;
+    Ok(Cursor { xid, seq: i64::MAX })
+}

@@ -1,0 +1,45 @@
+//! Logs and metrics. Never message texts, names, tokens or bodies.
+
+use std::net::SocketAddr;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging to stderr.
+///
+/// # Errors
+/// If the filter cannot be read; does nothing if logging was started before.
+pub fn start_logs(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("bad settings: log.filter: {error}"))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match log.format {
+        LogFormat::Pretty => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init(),
+        LogFormat::Json => {
+            registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+        }
+    };
+    drop(started);
+    Ok(())
+}
+
+/// Starts collecting metrics; the handle renders them. Once per process.
+///
+/// # Errors
+/// If metrics are collected already.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|_| anyhow::anyhow!("metrics are collected already"))?;
+    Ok(handle)
+}
+
+/// The metrics' own listener.
+///
+/// # Errors
+/// If the address cannot be used.
+pub async fn metrics_listener(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
+    use anyhow::Context;
+    tokio::net::TcpListener::bind(address).await.with_context(|| format!("metrics.listen: cannot listen on {address}"))
+}
