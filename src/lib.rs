@@ -20,6 +20,7 @@ pub mod replies;
 pub mod rooms;
 
 // Whose, who, where, when.
+pub mod contacts;
 pub mod hours;
 pub mod people;
 pub mod tenants;
