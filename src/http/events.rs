@@ -1,6 +1,11 @@
 //! `/events`: the tenant's log, as a stream or page by page.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -12,6 +17,7 @@ use axum::{
     },
 };
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -21,8 +27,10 @@ use super::{
     problem::Problem,
 };
 use crate::{
+    ids::{TenantId, UserId},
     live::{Reader, Stream},
     people::Staff,
+    queues::store::presence::mark_streaming,
     rooms::events::{Cursor, EventView},
 };
 
@@ -86,7 +94,10 @@ async fn stream(app: App, staff: Staff, reader: Reader, after: Option<Cursor>) -
     let stream = app.live.follow(reader, after).await?;
     // Only agents' own streams keep them from being set offline.
     let presence = staff.user().map(|user| app.streams.opened(staff.tenant, user));
-    let stop = app.crew.stop_token();
+    if let Some(user) = staff.user() {
+        mark_streaming(&app.db, &[staff.tenant.0], &[user.0], app.clock.now()).await?;
+    }
+    let stop = app.streams.closing.clone();
     let state = (stream, presence);
     let events = futures::stream::unfold(state, move |(mut stream, presence)| {
         let stop = stop.clone();
@@ -124,28 +135,36 @@ async fn next(stream: &mut Stream) -> Event {
 
 /// Which agents have streams open in this process.
 #[derive(Clone, Default)]
-pub struct Streams(Arc<std::sync::Mutex<std::collections::HashMap<(crate::ids::TenantId, crate::ids::UserId), usize>>>);
+pub struct Streams {
+    counts: Arc<Mutex<HashMap<(TenantId, UserId), usize>>>,
+    closing: CancellationToken,
+}
 
 /// An open stream; closing it is dropping this.
 pub struct Open {
     streams: Streams,
-    who: (crate::ids::TenantId, crate::ids::UserId),
+    who: (TenantId, UserId),
 }
 
 impl Streams {
-    fn opened(&self, tenant: crate::ids::TenantId, user: crate::ids::UserId) -> Open {
+    fn opened(&self, tenant: TenantId, user: UserId) -> Open {
         *self.lock().entry((tenant, user)).or_default() += 1;
         Open { streams: self.clone(), who: (tenant, user) }
     }
 
     /// Who has a stream open.
     #[must_use]
-    pub fn open(&self) -> Vec<(crate::ids::TenantId, crate::ids::UserId)> {
+    pub fn open(&self) -> Vec<(TenantId, UserId)> {
         self.lock().keys().copied().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<(crate::ids::TenantId, crate::ids::UserId), usize>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Ends every stream: they never would by themselves.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, UserId), usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
