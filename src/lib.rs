@@ -25,7 +25,6 @@ pub mod hours;
 pub mod people;
 pub mod tenants;
 
-
 // Bytes and events; who changed what.
 pub mod audit;
 pub mod channels;

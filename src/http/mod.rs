@@ -86,7 +86,19 @@ impl App {
         intake: Intake,
         live: Live,
     ) -> Self {
-        Self { db, clock, seal, settings, bell, crew, dispatch, outgoing, intake, live, streams: events::Streams::default() }
+        Self {
+            db,
+            clock,
+            seal,
+            settings,
+            bell,
+            crew,
+            dispatch,
+            outgoing,
+            intake,
+            live,
+            streams: events::Streams::default(),
+        }
     }
 
     /// After a commit: the tenant's log has grown.
@@ -147,12 +159,23 @@ pub fn doors() -> Vec<Door> {
     ]
 }
 
+/// The OpenAPI document, made from the doors.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let mut router = OpenApiRouter::<App>::new();
+    for it in doors() {
+        router = router.routes(it.routes);
+    }
+    router.into_openapi()
+}
+
 /// The router and its description.
 pub fn build(app: &App) -> (Router, OpenApi) {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {
         let layer = middleware::from_fn_with_state((app.clone(), access), access::layer);
-        let limit = DefaultBodyLimit::max(if access == Access::Public { webhooks::MAX_BODY_BYTES } else { MAX_BODY_BYTES });
+        let limit =
+            DefaultBodyLimit::max(if access == Access::Public { webhooks::MAX_BODY_BYTES } else { MAX_BODY_BYTES });
         router = router.routes((schemas, paths, methods.route_layer(layer).layer(limit)));
     }
     let (router, openapi) = router.split_for_parts();

@@ -180,9 +180,13 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         // What passes by itself (no connection, shutting down, a lost race) is 503; the rest is a fault of ours.
         let passing = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                true
+            }
             sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-                code.starts_with("57P") || code.starts_with("08") || ["40001", "40P01", "55P03", "57014", "53300"].contains(&&*code)
+                code.starts_with("57P")
+                    || code.starts_with("08")
+                    || ["40001", "40P01", "55P03", "57014", "53300"].contains(&&*code)
             }),
             _ => false,
         };

@@ -158,7 +158,12 @@ impl UserInput {
             faults.add("/roles", "must have at least one");
         }
         let mut kept = Vec::new();
-        self.roles.retain(|it| !kept.contains(it) && { kept.push(*it); true });
+        self.roles.retain(|it| {
+            !kept.contains(it) && {
+                kept.push(*it);
+                true
+            }
+        });
         faults.range("/max_chats", self.max_chats, 0..=MAX_CHATS);
         faults.done()
     }

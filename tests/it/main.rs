@@ -1,0 +1,7 @@
+//! Stories told through the doors: a real PostgreSQL, a real HTTP server, the simulator as Facebook. Time moves by `clock`, work by
+//! `settle()`.
+
+mod support;
+
+mod floors;
+mod walk;
