@@ -89,10 +89,10 @@ impl Crew {
                     }
                 };
                 let rung = async {
-                    match &mut wake {
-                        // A bell that is gone rings no more; the poll goes on.
-                        Some(wake) if wake.changed().await.is_ok() => {}
-                        _ => std::future::pending().await,
+                    // A bell that is gone rings no more; the poll goes on.
+                    let Some(wake) = &mut wake else { return std::future::pending().await };
+                    if wake.changed().await.is_err() {
+                        std::future::pending().await
                     }
                 };
                 tokio::select! { () = rung => {}, () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }

@@ -20,10 +20,11 @@ pub mod replies;
 pub mod rooms;
 
 // Whose, who, where, when.
+pub mod contacts;
 pub mod hours;
 pub mod people;
 pub mod tenants;
-pub mod widgets;
+
 
 // Bytes and events; who changed what.
 pub mod audit;

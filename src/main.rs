@@ -1,3 +1,309 @@
-//! The thin binary.
+//! The `chatgate` command: reads the command line and the settings, then lets the library work.
 
-fn main() {}
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use chatgate::{
+    app::{Gateway, demo, open_database},
+    clock::Clock,
+    config::Settings,
+    http, people,
+    secret::{Secret, random_text},
+    simulator::Simulator,
+    telemetry,
+};
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// A contact-center chat gateway for Facebook Pages.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Settings laid over the defaults (TOML); environment variables CHATGATE__… win.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the gateway.
+    Serve {
+        /// Refuse to start when migrations are pending, instead of applying them.
+        #[arg(long)]
+        no_migrate: bool,
+    },
+    /// Runs the gateway on loopback with a tenant, agents, a queue and a pretend Facebook; prints the pages and logins.
+    Demo,
+    /// Plays Facebook: a Graph API, and a page where a person chats as a customer.
+    Simulate {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8081")]
+        listen: SocketAddr,
+        /// Where the app's webhooks go; may also be set by the gateway's `subscribe`.
+        #[arg(long)]
+        callback: Option<String>,
+    },
+    /// Applies pending migrations.
+    Migrate,
+    /// Checks the settings.
+    CheckConfig,
+    /// Prints the OpenAPI document.
+    Openapi,
+    /// Tenants.
+    Tenant {
+        #[command(subcommand)]
+        command: TenantCommand,
+    },
+    /// Makes an operator token and prints it.
+    OperatorToken {
+        /// What it is for.
+        #[arg(long, default_value = "command line")]
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum TenantCommand {
+    /// Makes a tenant with its first admin.
+    Create {
+        /// Short name, for logins.
+        #[arg(long)]
+        slug: String,
+        /// The company's name.
+        #[arg(long)]
+        name: String,
+        /// The admin's e-mail address.
+        #[arg(long)]
+        admin_email: String,
+        /// The admin's name.
+        #[arg(long, default_value = "Admin")]
+        admin_name: String,
+        /// The admin's password; made and printed if left out. Also read from CHATGATE_ADMIN_PASSWORD.
+        #[arg(long)]
+        admin_password: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let mut settings = Settings::load(cli.config.as_deref(), &environment)?;
+    match cli.command {
+        Command::CheckConfig => {
+            settings.risks().iter().for_each(|risk| eprintln!("warning: {risk}"));
+            println!("the settings are fine");
+            Ok(())
+        }
+        Command::Openapi => {
+            println!("{}", http::openapi().to_pretty_json()?);
+            Ok(())
+        }
+        Command::Simulate { listen, callback } => simulate(&settings, listen, callback).await,
+        Command::Serve { no_migrate } => {
+            telemetry::start_logs(&settings.log)?;
+            serve(settings, !no_migrate).await
+        }
+        Command::Demo => {
+            if settings.log.filter == "info" {
+                settings.log.filter = "warn".to_owned();
+            }
+            telemetry::start_logs(&settings.log)?;
+            run_demo(settings).await
+        }
+        Command::Migrate => {
+            let (database, _) = open_database(&settings, true).await?;
+            println!("{}: up to date", database.shown);
+            database.close().await;
+            Ok(())
+        }
+        Command::OperatorToken { name } => {
+            let (database, _) = open_database(&settings, true).await?;
+            let token = people::new_operator_token(&database.pool, &name, Clock::System.now()).await;
+            database.close().await;
+            println!("{}", token?);
+            Ok(())
+        }
+        Command::Tenant { command: TenantCommand::Create { slug, name, admin_email, admin_name, admin_password } } => {
+            let given = admin_password.or_else(|| std::env::var("CHATGATE_ADMIN_PASSWORD").ok());
+            let is_made = given.is_none();
+            let password = given.unwrap_or_else(random_text);
+            let (database, _) = open_database(&settings, true).await?;
+            let made = http::create_tenant(&database.pool, &slug, &name, &admin_email, &admin_name, &password, Clock::System.now()).await;
+            database.close().await;
+            println!("tenant {} ({slug})", made?);
+            if is_made {
+                println!("admin password: {password}");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Cancelled by Ctrl-C or a polite kill.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        info!("stopping");
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    settings.risks().iter().for_each(|risk| warn!("{risk}"));
+    let listener = TcpListener::bind(settings.http.listen).await.with_context(|| format!("cannot listen on {}", settings.http.listen))?;
+    let (database, seal) = open_database(&settings, migrate).await?;
+    let metrics = serve_metrics(&settings, &stop).await;
+    let served = async {
+        metrics?;
+        let gateway = Gateway::build(settings, &database, seal, Clock::System).await?;
+        gateway.hire();
+        info!("listening on http://{}", listener.local_addr()?);
+        let failed = database.failed();
+        tokio::select! {
+            served = gateway.serve(listener, stop) => served,
+            why = failed => Err(anyhow::anyhow!("the private PostgreSQL cannot be kept running: {why}")),
+        }
+    }
+    .await;
+    database.close().await;
+    served
+}
+
+/// Serves `/metrics` on its own listener. The default address may be taken by another chatgate: then there are none, with a warning.
+async fn serve_metrics(settings: &Settings, stop: &CancellationToken) -> anyhow::Result<()> {
+    let handle = telemetry::start_metrics()?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            upkeep.run_upkeep();
+        }
+    });
+    if settings.metrics.listen.is_empty() {
+        return Ok(());
+    }
+    let listener = match telemetry::metrics_listener(settings.metrics.listen.parse()?).await {
+        Ok(listener) => listener,
+        Err(error) if settings.metrics.listen == telemetry::DEFAULT_METRICS => {
+            warn!("no metrics: {error:#}");
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let stop = stop.clone();
+    let router = axum::Router::new().route("/metrics", axum::routing::get(move || async move { handle.render() }));
+    tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await });
+    Ok(())
+}
+
+async fn simulate(settings: &Settings, listen: SocketAddr, callback: Option<String>) -> anyhow::Result<()> {
+    telemetry::start_logs(&settings.log)?;
+    let stop = stop_signal()?;
+    let simulator = Simulator::new(Clock::System);
+    demo::populate(&simulator);
+    if let Some(callback) = callback {
+        simulator.set_callback(demo::APP_ID, &callback);
+    }
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr()?;
+    println!("Customers:  http://{address}/");
+    println!("Graph API:  CHATGATE__GRAPH__BASE_URL=http://{address}");
+    simulator.serve(listener, stop).await?;
+    Ok(())
+}
+
+async fn bind_or_any(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(wanted).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => Ok(TcpListener::bind(("127.0.0.1", 0)).await?),
+    }
+}
+
+async fn run_demo(mut settings: Settings) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    if !settings.http.listen.ip().is_loopback() {
+        anyhow::bail!("the demo has known passwords, so it listens on loopback only: set http.listen to 127.0.0.1:8080");
+    }
+    let listener = bind_or_any(settings.http.listen).await?;
+    let address = listener.local_addr()?;
+    let simulated = bind_or_any(SocketAddr::from(([127, 0, 0, 1], 8081))).await?;
+    let facebook = simulated.local_addr()?;
+    let operator_token = format!("cgo_{}", random_text());
+    settings.operator_token = Secret::new(operator_token.clone());
+    settings.http.listen = address;
+    settings.http.public_url = format!("http://{address}");
+    settings.graph.base_url = format!("http://{facebook}").parse()?;
+    let simulator = Simulator::new(Clock::System);
+    demo::populate(&simulator);
+    let (database, seal) = open_database(&settings, true).await?;
+    let shown = database.shown.clone();
+    let served = async {
+        let gateway = Gateway::build(settings, &database, seal, Clock::System).await?;
+        gateway.hire();
+        let facebook_stop = stop.clone();
+        let pretend = simulator.clone();
+        tokio::spawn(async move { pretend.serve(simulated, facebook_stop).await });
+        let set_up = async {
+            demo::set_up(&format!("http://{address}"), &operator_token, &simulator).await?;
+            print_pages(address, facebook, &shown, &operator_token);
+            std::future::pending::<anyhow::Result<()>>().await
+        };
+        let failed = database.failed();
+        tokio::select! {
+            served = gateway.serve(listener, stop.clone()) => served,
+            broken = set_up => broken,
+            why = failed => Err(anyhow::anyhow!("the private PostgreSQL cannot be kept running: {why}")),
+        }
+    }
+    .await;
+    database.close().await;
+    served
+}
+
+fn print_pages(address: SocketAddr, facebook: SocketAddr, database: &str, operator_token: &str) {
+    let (tenant, password, supervisor) = (demo::TENANT, demo::PASSWORD, demo::SUPERVISOR);
+    let (page, customer) = (demo::PAGE_ID, demo::CUSTOMER);
+    let (agent, _) = demo::AGENTS[0];
+    println!(
+        "
+chatgate demo is running. Open these two side by side:
+
+  the customer, Anna   http://{facebook}/chat/{page}/{customer}
+  the agent, Ben       http://{address}/desk?tenant={tenant}&email={agent}
+                       password: {password}
+
+  more customers       http://{facebook}/
+  the API              http://{address}/docs
+  admin                {supervisor}, tenant {tenant}, the same password
+  operator token       {operator_token}
+  database             {database}
+
+Ctrl-C stops it; the data stay."
+    );
+}

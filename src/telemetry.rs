@@ -43,3 +43,6 @@ pub async fn metrics_listener(address: SocketAddr) -> anyhow::Result<tokio::net:
     use anyhow::Context;
     tokio::net::TcpListener::bind(address).await.with_context(|| format!("metrics.listen: cannot listen on {address}"))
 }
+
+/// Where metrics are served unless set otherwise; the same as in `config/chatgate.toml`.
+pub const DEFAULT_METRICS: &str = "127.0.0.1:9464";

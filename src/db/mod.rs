@@ -4,6 +4,7 @@
 //! All other SQL lives in the `store.rs` of the folder it belongs to.
 
 pub mod bell;
+pub mod partitions;
 mod find;
 mod keeper;
 mod place;

@@ -99,6 +99,13 @@ enum Edge {
 }
 
 impl Hours {
+    /// A moment as people of these hours read it: `Mon 23 Nov, 09:00`.
+    #[must_use]
+    pub fn local(&self, at: Moment) -> String {
+        let at = Timestamp::from_second(at.timestamp()).unwrap_or(Timestamp::MIN);
+        at.to_zoned(self.zone.clone()).strftime("%a %-d %b, %H:%M").to_string()
+    }
+
     /// Whether it is open at `at`, and the ends of the open or closed period around it.
     #[must_use]
     pub fn status(&self, at: Moment) -> Status {

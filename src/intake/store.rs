@@ -54,11 +54,11 @@ pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Mo
 pub async fn mark_events(db: &PgPool, owners: &[Uuid], apps: &[Uuid], now: Moment) -> sqlx::Result<()> {
     sqlx::query!(
         "update meta_apps a
-        set last_event_at = $3, signature_failures = 0
+        set last_event_at = $3::timestamptz, signature_failures = 0
         from unnest($1::uuid[], $2::uuid[]) as it (owner, id)
         where a.tenant_id = it.owner
           and a.id = it.id
-          and (a.last_event_at is null or a.last_event_at < $3 - interval '1 second' or a.signature_failures > 0)",
+          and (a.last_event_at is null or a.last_event_at < $3::timestamptz - interval '1 second' or a.signature_failures > 0)",
         owners,
         apps,
         now,

@@ -425,3 +425,9 @@ fn email_taken(error: sqlx::Error) -> UserError {
         _ => UserError::Db(error),
     }
 }
+
+/// Forgets sessions that have ended.
+pub async fn delete_expired_sessions(db: &PgPool, now: Moment) -> sqlx::Result<()> {
+    sqlx::query!("delete from sessions where expires_at < $1", now).execute(db).await?;
+    Ok(())
+}

@@ -343,3 +343,9 @@ pub async fn mark_profile(
     .await?;
     Ok(room.map(RoomId))
 }
+
+/// Forgets idempotency keys from before then.
+pub async fn delete_old_keys(db: &PgPool, before: Moment) -> sqlx::Result<()> {
+    sqlx::query!("delete from idempotency_keys where created_at < $1", before).execute(db).await?;
+    Ok(())
+}

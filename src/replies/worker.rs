@@ -138,7 +138,7 @@ async fn record(outgoing: &Outgoing, it: &Claimed, verdict: Verdict) -> anyhow::
             outgoing.bell.ring(Topic::Events(it.tenant));
             Ok(())
         }
-        Verdict::Retry { after, at_most, why } if it.attempts < i32::try_from(at_most).unwrap_or(MOST_TRIES).min(MOST_TRIES) => {
+        Verdict::Retry { after, at_most, why } if it.attempts < at_most.and_then(|it| i32::try_from(it).ok()).unwrap_or(MOST_TRIES) => {
             again(outgoing, it, after, true, now, &why).await
         }
         Verdict::BackOff { after, why, .. } => again(outgoing, it, after.or(Some(Duration::from_secs(60))), false, now, &why).await,

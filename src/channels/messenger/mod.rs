@@ -10,4 +10,4 @@ mod attachments;
 mod time;
 
 #[cfg(test)]
-mod walk;
+pub(crate) mod walk;

@@ -185,3 +185,193 @@ fn object(raw: &str) -> Option<Value> {
 fn unsupported(what: &str) -> Content {
     Content::Unsupported { what: what.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::channels::{Attachment, AttachmentKind};
+
+    fn at(ms: i64) -> Moment {
+        chrono::DateTime::from_timestamp_millis(ms).expect("a real moment")
+    }
+
+    /// Anna (7) writes to page 1; received at 1763630103000.
+    fn read(raw: &str, lane: Lane) -> Event {
+        normalize(raw, lane, "1", Some(1_763_630_102_500), at(1_763_630_103_000)).expect("JSON")
+    }
+
+    fn event(body: &str) -> String {
+        format!(r#"{{"sender":{{"id":"7"}},"recipient":{{"id":"1"}},"timestamp":1763630102114,{body}}}"#)
+    }
+
+    #[track_caller]
+    fn check(body: &str, expected: What) {
+        assert_eq!(read(&event(body), Lane::Messaging), Event { at: at(1_763_630_102_114), what: expected }, "{body}");
+    }
+
+    #[track_caller]
+    fn check_content(message: &str, expected: Value) {
+        let Event { what: What::Inbound { content, .. }, .. } =
+            read(&event(&format!(r#""message":{message}"#)), Lane::Messaging)
+        else {
+            panic!("{message} is something a contact says")
+        };
+        assert_eq!(json!(content), expected, "{message}");
+    }
+
+    fn inbound(external_id: &str, content: Content) -> What {
+        What::Inbound { external_id: external_id.to_owned(), content, reply_to: None, referral: None }
+    }
+
+    #[test]
+    fn what_contacts_say_becomes_content() {
+        check_content(r#"{"mid":"m","text":"Hi"}"#, json!({"kind": "text", "text": "Hi"}));
+        check_content(r#"{"mid":"m","text":" \n "}"#, json!({"kind": "text", "text": " \n "}));
+        check_content(
+            r#"{"mid":"m","text":"a\u0000\ud83d\ud83d\ude00"}"#,
+            json!({"kind": "text", "text": "a\u{fffd}\u{fffd}😀"}),
+        );
+        check_content(
+            r#"{"mid":"m","text":"Green","quick_reply":{"payload":"GREEN"}}"#,
+            json!({"kind": "choice", "text": "Green", "payload": "GREEN", "via": "quick_reply"}),
+        );
+        check_content(
+            r#"{"mid":"m","text":"Yes","quick_reply":{"payload":""}}"#,
+            json!({"kind": "text", "text": "Yes"}),
+        );
+        check_content(r#"{"mid":"m","text":"Yes","quick_reply":null}"#, json!({"kind": "text", "text": "Yes"}));
+        check_content(r#"{"mid":"m"}"#, json!({"kind": "unsupported", "what": "empty"}));
+        check_content(r#"{"mid":"m","text":"","attachments":[]}"#, json!({"kind": "unsupported", "what": "empty"}));
+        check_content(r#"{"mid":"m","is_unsupported":true}"#, json!({"kind": "unsupported", "what": "unsupported"}));
+        check_content(
+            r#"{"mid":"m","text":"See","attachments":[{"type":"image","payload":{"url":"https://a.example/1","x":1e999}},{"type":"location","payload":{"coordinates":{"lat":0,"long":0}}}]}"#,
+            json!({"kind": "attachments", "text": "See", "attachments": [{"type": "unknown"}, {"type": "location", "lat": 0.0, "long": 0.0}]}),
+        );
+        let long = "x".repeat(50_000);
+        check_content(&format!(r#"{{"mid":"m","text":"{long}"}}"#), json!({"kind": "text", "text": long}));
+        let deep = "[".repeat(500) + &"]".repeat(500);
+        check_content(&format!(r#"{{"mid":"m","text":"Hi","nlp":{deep}}}"#), json!({"kind": "text", "text": "Hi"}));
+    }
+
+    #[test]
+    fn replies_and_referrals_are_kept() {
+        check(
+            r#""message":{"mid":"m2","text":"this","reply_to":{"mid":"m1"},"referral":{"ref":"spring"}}"#,
+            What::Inbound {
+                external_id: "m2".to_owned(),
+                content: Content::Text { text: "this".to_owned() },
+                reply_to: Some("m1".to_owned()),
+                referral: Some(json!({"ref": "spring"})),
+            },
+        );
+        check(
+            r#""message":{"mid":"m2","text":"this","reply_to":{"story":{"id":"1"}},"referral":"odd"}"#,
+            inbound("m2", Content::Text { text: "this".to_owned() }),
+        );
+    }
+
+    #[test]
+    fn postbacks_are_choices_and_have_an_id_in_any_case() {
+        let choice = |text: &str, payload: &str| Content::Choice {
+            text: text.to_owned(),
+            payload: payload.to_owned(),
+            via: Via::Postback,
+        };
+        check(r#""postback":{"mid":"m","title":"Start","payload":"START"}"#, inbound("m", choice("Start", "START")));
+        check(r#""postback":{"mid":"m","title":"","payload":"START"}"#, inbound("m", choice("START", "START")));
+        let id_of = |timestamp: &str, payload: &str| {
+            let raw =
+                format!(r#"{{"sender":{{"id":"7"}},"timestamp":{timestamp},"postback":{{"payload":"{payload}"}}}}"#);
+            match read(&raw, Lane::Messaging).what {
+                What::Inbound { external_id, .. } => external_id,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(id_of("1763630102114", "A").starts_with("pb:") && id_of("1763630102114", "A").len() == 67);
+        assert_eq!(id_of("1763630102114", "A"), id_of("1763630102114", "A"));
+        assert_ne!(id_of("1763630102114", "A"), id_of("1763630102114", "B"));
+        assert_ne!(id_of("1763630102114", "A"), id_of("1763630102115", "A"));
+    }
+
+    #[test]
+    fn echoes_are_never_inbound() {
+        let echo = |external_id: &str, app_id: Option<&str>, metadata: Option<&str>, content| What::Echo {
+            external_id: external_id.to_owned(),
+            app_id: app_id.map(str::to_owned),
+            metadata: metadata.map(str::to_owned),
+            content,
+        };
+        let text = || Content::Text { text: "Yes".to_owned() };
+        check(
+            r#""message":{"is_echo":true,"app_id":500001,"metadata":"cg:1","mid":"m","text":"Yes"}"#,
+            echo("m", Some("500001"), Some("cg:1"), text()),
+        );
+        check(
+            r#""message":{"is_echo":true,"app_id":"500001","mid":"m","text":"Yes"}"#,
+            echo("m", Some("500001"), None, text()),
+        );
+        check(r#""message":{"is_echo":true,"mid":"m"}"#, echo("m", None, None, unsupported("empty")));
+        let card = Attachment { kind: AttachmentKind::Unknown, title: Some("A lamp".to_owned()), ..<_>::default() };
+        check(
+            r#""message":{"is_echo":true,"mid":"m","attachments":[{"type":"template","title":"A lamp","url":null}]}"#,
+            echo("m", None, None, Content::Attachments { text: None, attachments: vec![card] }),
+        );
+    }
+
+    #[test]
+    fn receipts_have_mids_watermarks_or_both() {
+        let delivered = |ids: &[&str], watermark: Option<i64>| What::Delivered {
+            external_ids: ids.iter().map(ToString::to_string).collect(),
+            watermark: watermark.map(at),
+        };
+        check(
+            r#""delivery":{"mids":["a","b"],"watermark":1763630101000}"#,
+            delivered(&["a", "b"], Some(1_763_630_101_000)),
+        );
+        check(r#""delivery":{"watermark":"1763630101"}"#, delivered(&[], Some(1_763_630_101_000)));
+        check(r#""delivery":{"mid":"a","mids":null}"#, delivered(&["a"], None));
+        check(r#""delivery":{"mids":[],"watermark":0}"#, delivered(&[], None));
+        check(
+            r#""read":{"watermark":1763630101000}"#,
+            What::Read { external_ids: vec![], watermark: Some(at(1_763_630_101_000)) },
+        );
+        check(r#""read":{"mid":"a"}"#, What::Read { external_ids: vec!["a".to_owned()], watermark: None });
+    }
+
+    #[test]
+    fn what_nobody_may_answer_is_other() {
+        check(r#""message":{"mid":"m","is_deleted":true}"#, What::Other);
+        check(r#""message":{"admin_text":"x"}"#, What::Other);
+        check(r#""message":"x""#, What::Other);
+        check(r#""message_edit":{"mid":"m","text":"x"}"#, What::Other);
+        check(r#""something_new":{}"#, What::Other);
+        let hello = event(r#""message":{"mid":"m","text":"Hi"}"#);
+        for lane in [Lane::Standby, Lane::Changes, Lane::Entry] {
+            assert_eq!(read(&hello, lane).what, What::Other);
+        }
+        let other = |raw: &str| assert_eq!(read(raw, Lane::Messaging).what, What::Other, "{raw}");
+        other(r#"{"sender":{"id":"1"},"recipient":{"id":"7"},"message":{"mid":"m","text":"Hi"}}"#);
+        other(r#"{"recipient":{"id":"1"},"message":{"mid":"m","text":"Hi"}}"#);
+        other("null");
+        other("[1e999]");
+        assert_eq!(normalize("{", Lane::Messaging, "1", None, at(0)), Err(Garbled));
+        assert_eq!(normalize("", Lane::Messaging, "1", None, at(0)), Err(Garbled));
+    }
+
+    #[test]
+    fn an_absurd_time_is_replaced_by_the_entrys_and_that_by_ours() {
+        let received_at = at(1_763_630_103_000);
+        let when = |timestamp: &str, entry_time| {
+            let raw = format!(r#"{{"timestamp":{timestamp},"read":{{}}}}"#);
+            normalize(&raw, Lane::Messaging, "1", entry_time, received_at).expect("JSON").at
+        };
+        assert_eq!(when("1763630102114", None), at(1_763_630_102_114));
+        assert_eq!(when("\"1763630102\"", None), at(1_763_630_102_000));
+        assert_eq!(when("0", Some(1_763_630_102_500)), at(1_763_630_102_500));
+        assert_eq!(when("9999999999999", Some(1_763_630_102)), at(1_763_630_102_000));
+        assert_eq!(when("null", Some(0)), received_at);
+        assert_eq!(when("null", None), received_at);
+    }
+}

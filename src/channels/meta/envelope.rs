@@ -253,3 +253,123 @@ pub(crate) fn whole_number(text: &str) -> Option<i64> {
         number.is_finite().then_some(number as i64)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Lane, page, person and kind of each item, as one line each.
+    #[track_caller]
+    fn check(body: &str, expected: &[&str]) {
+        let items = split(body.as_bytes()).expect("a JSON object");
+        let line = |it: &Item| format!("{} {}/{} {}", it.channel.as_str(), it.page_id, it.sender, it.kind);
+        assert_eq!(items.iter().map(line).collect::<Vec<_>>(), expected, "{body}");
+    }
+
+    #[track_caller]
+    fn check_event(event: &str, expected: &str) {
+        check(&format!(r#"{{"object":"page","entry":[{{"id":"1","time":5,"messaging":[{event}]}}]}}"#), &[expected]);
+    }
+
+    #[test]
+    fn page_and_person_are_found_whichever_way_they_stand() {
+        check_event(r#"{"sender":{"id":"7"},"recipient":{"id":"1"},"message":{}}"#, "messaging 1/7 message");
+        check_event(r#"{"sender":{"id":7},"recipient":{"id":1},"message":{}}"#, "messaging 1/7 message");
+        check_event(r#"{"sender":{"id":"1"},"recipient":{"id":"7"},"message":{"is_echo":true}}"#, "messaging 1/7 echo");
+        check_event(r#"{"sender":{"id":"7"},"recipient":{"id":"1"},"message":{"is_echo":true}}"#, "messaging 1/7 echo");
+        check_event(r#"{"sender":{"id":"1"},"recipient":{"id":"7"},"read":{}}"#, "messaging 1/7 read");
+        check_event(r#"{"sender":{"id":"1"},"recipient":{"id":"1"},"message":{}}"#, "messaging 1/1 message");
+        check_event(r#"{"sender":{"id":"7"},"recipient":{"id":"2"},"message":{}}"#, "messaging 2/7 message");
+        check_event(
+            r#"{"sender":{"id":"2"},"recipient":{"id":"7"},"message":{"is_echo":"true"}}"#,
+            "messaging 2/7 echo",
+        );
+        check_event(
+            r#"{"sender":{"id":"7","user_ref":"r"},"recipient":{"id":"1"},"referral":{}}"#,
+            "messaging 1/7 referral",
+        );
+        check_event(r#"{"sender":{"user_ref":9},"recipient":{"id":"1"},"postback":{}}"#, "messaging 1/9 postback");
+        check_event(r#"{"sender":null,"recipient":{"id":"1"},"optin":{"user_ref":"r"}}"#, "messaging 1/r optin");
+        check_event(r#"{"recipient":{"id":"1"},"optin":{"user_ref":"r"}}"#, "messaging 1/r optin");
+        check_event(r#"{"recipient":{"id":"2"},"policy-enforcement":{}}"#, "messaging 2/ policy_enforcement");
+        check_event(r#"{"sender":{"id":"7"},"message":{}}"#, "messaging 1/7 message");
+        check_event("{}", "messaging 1/ unknown");
+        check(
+            r#"{"entry":[{"messaging":[{"sender":{"id":"7"},"recipient":{"id":"1"},"messaging_feedback":{}}]}]}"#,
+            &["messaging 1/7 messaging_feedback"],
+        );
+    }
+
+    #[test]
+    fn kinds_come_from_the_telling_key() {
+        check_event(r#"{"message":{"mid":"m","is_deleted":true}}"#, "messaging 1/ message_deleted");
+        check_event(r#"{"message":{"admin_text":"x"}}"#, "messaging 1/ admin_text");
+        check_event(r#"{"message":"text"}"#, "messaging 1/ malformed");
+        check_event(r#"{"message":null,"reaction":{}}"#, "messaging 1/ reaction");
+        check_event(r#"{"referral":{},"postback":{}}"#, "messaging 1/ postback");
+        check_event(r#"{"prior_message":{},"message":{}}"#, "messaging 1/ message");
+        check_event(r#"{"message_request":"accept"}"#, "messaging 1/ message_request");
+        check_event("null", "messaging 1/ malformed");
+        check_event("[[]]", "messaging 1/ malformed");
+        let change = |change: &str| format!(r#"{{"entry":[{{"id":"1","changes":[{change}]}}]}}"#);
+        check(&change(r#"{"field":"feed","value":{"from":{"id":"6"}}}"#), &["changes 1/ change.feed"]);
+        check(&change(r#"{"field":"inbox_labels","value":{"user":{"id":7}}}"#), &["changes 1/7 change.inbox_labels"]);
+        check(&change(r#"{"field":"drop table"}"#), &["changes 1/ change.unknown"]);
+        check(&change(r#"{}"#), &["changes 1/ change.unknown"]);
+    }
+
+    #[test]
+    fn every_lane_and_entry_is_walked_and_none_spoils_another() {
+        check(
+            r#"{"entry":[7,{"id":"1","changes":[{"field":"feed"}],"standby":[{"read":{}}],"messaging":[0,{"read":{}}]},
+                {"id":2,"messaging":{"message":{}}},{"id":"3"},{"id":"4","messaging":[]},{"id":"5","other":[{}]}],"object":"page"}"#,
+            &[
+                "entry / malformed",
+                "messaging 1/ malformed",
+                "messaging 1/ read",
+                "standby 1/ standby.read",
+                "changes 1/ change.feed",
+                "entry 2/ malformed",
+                "entry 3/ empty",
+                "entry 4/ empty",
+                "entry 5/ unknown",
+            ],
+        );
+        check("{}", &["entry / empty"]);
+        check(r#"{"entry":[]}"#, &["entry / empty"]);
+        check(r#"{"entry":null}"#, &["entry / empty"]);
+        check(r#"{"entry":{"id":"1"}}"#, &["entry / malformed"]);
+        check("\u{feff}{\"entry\":[]}", &["entry / empty"]);
+        check(r#"{"entry":[{"id":"1"}],"\ud800":1}"#, &["entry 1/ empty"]);
+    }
+
+    #[test]
+    fn an_item_keeps_its_text_and_its_entrys_time() {
+        let body = r#"{"entry":[{"id":"1","time":"1763630102500","messaging":[ {"message" : {"text":"\u00e4\/\u0000\ud83d"}} ]}],"object":"page"}"#;
+        let items = split(body.as_bytes()).expect("JSON");
+        assert_eq!(&*items[0].raw, r#"{"message" : {"text":"\u00e4\/\ufffd\ufffd"}}"#);
+        assert_eq!((items[0].entry_time, items[0].object.as_str()), (Some(1_763_630_102_500), "page"));
+        let items = split(b"{\"entry\":[{\"id\":\"\xff\",\"time\":1e3}]}").expect("JSON but for one letter");
+        assert_eq!((items[0].entry_time, items[0].page_id.as_str()), (Some(1000), "\u{fffd}"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_unreadable() {
+        for body in ["", "null", "[]", "7", "\"page\"", "{", "{}}", "<html>", "object=page"] {
+            assert_eq!(split(body.as_bytes()), Err(Unreadable), "{body}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_and_a_full_batch_are_no_trouble() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        check_event(&format!(r#"{{"message":{{"mid":"m","x":{deep}}}}}"#), "messaging 1/ message");
+        let event =
+            json!({"sender": {"id": "7"}, "recipient": {"id": "1"}, "message": {"mid": "m", "text": "ä".repeat(5000)}});
+        let entry = json!({"id": "1", "time": 5, "messaging": [event]});
+        let body = json!({"object": "page", "entry": vec![entry; 1000]}).to_string();
+        assert_eq!(split(body.as_bytes()).expect("JSON").len(), 1000);
+    }
+}

@@ -4,8 +4,10 @@ pub mod envelope;
 pub mod handshake;
 pub mod signature;
 
-//pub mod errors;
-//pub mod graph;
-//pub mod usage;
+pub mod errors;
+pub mod graph;
+pub mod usage;
+pub mod verdict;
 
+mod codes;
 pub(crate) mod json;

@@ -78,4 +78,28 @@ mod tests {
         let empty = Secret::new("");
         assert_eq!(verify(&empty, Some(&sign(&empty, BODY.as_bytes())), BODY.as_bytes()), Err(BadSignature));
     }
+
+    #[test]
+    fn recorded_signatures_are_judged_as_their_notes_say() {
+        let Some(vectors) = crate::channels::messenger::walk::shared_file("signatures.json") else { return };
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let list = |name: &str| vectors[name].as_array().cloned().unwrap_or_default();
+        for case in list("webhook") {
+            let header = case["header_value"].as_str().filter(|_| case["header_name"] == "X-Hub-Signature-256");
+            let is_good =
+                verify(&Secret::new(text(&case["app_secret"])), header, text(&case["body"]).as_bytes()).is_ok();
+            assert_eq!(is_good, case["expect"] == "valid", "{}", case["name"]);
+            let legacy = case["header_value"].as_str();
+            assert_eq!(
+                verify(&Secret::new(text(&case["app_secret"])), legacy, text(&case["body"]).as_bytes()).is_ok(),
+                is_good
+            );
+        }
+        for case in list("appsecret_proof") {
+            let proof =
+                appsecret_proof(&Secret::new(text(&case["app_secret"])), &Secret::new(text(&case["access_token"])));
+            assert_eq!(proof, text(&case["appsecret_proof"]));
+        }
+        println!("{} webhook signatures and {} proofs checked", list("webhook").len(), list("appsecret_proof").len());
+    }
 }

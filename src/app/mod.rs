@@ -1,0 +1,274 @@
+//! Builds the parts, hires the workers, opens the doors, and closes in reverse order.
+
+pub mod demo;
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::{
+    channels::meta::graph::Graph,
+    clock::Clock,
+    config::Settings,
+    crew::{Crew, Step, Worker},
+    db::{
+        self, Database,
+        bell::{Bell, Work},
+        partitions,
+    },
+    http::{self, App},
+    intake::{accept::Intake, apply::Applier},
+    live::Live,
+    people,
+    queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
+    replies::{Outgoing, profiles::Profiles, worker::Sender},
+    seal::SealKey,
+};
+
+/// How often a process says which agents have streams open; a quarter of the shortest sensible `agents.stream_lost_s`.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Appliers of one process: the second works while the first waits for its commit.
+const APPLIERS: usize = 2;
+
+/// The gateway, built but with nobody at work yet.
+pub struct Gateway {
+    /// What the doors work with.
+    pub app: App,
+    /// Who works.
+    pub workers: Workers,
+    crew: Crew,
+}
+
+/// The workers of a process.
+pub struct Workers {
+    apply: Vec<Arc<Applier>>,
+    assign: Arc<Assigner>,
+    send: Arc<Sender>,
+    profiles: Arc<Profiles>,
+    watch: Arc<Watch>,
+    upkeep: Arc<Upkeep>,
+}
+
+impl Workers {
+    /// Takes steps until nobody finds anything to do. For tests, where nobody is hired.
+    ///
+    /// # Errors
+    /// The first failed step's.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        let mut quiet = 0;
+        // Twice around without work, because one worker's last step may be another's first.
+        while quiet < 2 {
+            let mut worked = false;
+            for apply in &self.apply {
+                worked |= apply.step().await? == Step::Worked;
+            }
+            worked |= self.profiles.step().await? == Step::Worked;
+            worked |= self.watch.step().await? == Step::Worked;
+            worked |= self.assign.step().await? == Step::Worked;
+            worked |= self.send.step().await? == Step::Worked;
+            while !self.send.is_idle() {
+                worked = true;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            quiet = if worked { 0 } else { quiet + 1 };
+        }
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// Builds the parts on a migrated database.
+    ///
+    /// # Errors
+    /// If a setting cannot be used or the database does not answer.
+    pub async fn build(settings: Settings, database: &Database, seal: SealKey, clock: Clock) -> anyhow::Result<Self> {
+        let crew = Crew::new();
+        let bell = if database.is_private() { Bell::local() } else { Bell::new(database.options(), crew.stop_token()) };
+        Self::assemble(settings, database.pool.clone(), bell, seal, clock, crew).await
+    }
+
+    /// Builds the parts from a pool and a bell.
+    ///
+    /// # Errors
+    /// If a setting cannot be used or the database does not answer.
+    pub async fn assemble(
+        settings: Settings,
+        db: sqlx::PgPool,
+        bell: Bell,
+        seal: SealKey,
+        clock: Clock,
+        crew: Crew,
+    ) -> anyhow::Result<Self> {
+        partitions::keep(&db, clock.now(), settings.retention.days).await.context("the logs' days cannot be made")?;
+        if !settings.operator_token.expose().is_empty() {
+            people::ensure_operator_token(&db, settings.operator_token.expose(), "settings", clock.now()).await?;
+        }
+        let graph = Arc::new(Graph::new(settings.graph.base_url.as_str(), &settings.graph.version)?);
+        let seconds = |it: u32| chrono::TimeDelta::seconds(it.into());
+        let dispatch = Dispatch {
+            db: db.clone(),
+            bell: bell.clone(),
+            rering: seconds(settings.agents.rering_s),
+            stream_lost: seconds(settings.agents.stream_lost_s),
+            rooms_return: seconds(settings.agents.rooms_return_s),
+        };
+        let outgoing = Outgoing { db: db.clone(), bell: bell.clone(), clock: clock.clone(), seal: seal.clone(), graph };
+        let workers = Workers {
+            apply: (0..APPLIERS).map(|_| Arc::new(Applier::new(db.clone(), bell.clone(), clock.clone()))).collect(),
+            assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
+            send: Arc::new(Sender::new(outgoing.clone(), crew.clone())),
+            profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
+            watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
+            upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
+        };
+        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew);
+        let live = Live::new(db.clone(), bell.clone(), crew.clone());
+        let app = App::new(db, clock, seal, Arc::new(settings), bell, crew.clone(), dispatch, outgoing, intake, live);
+        Ok(Self { app, workers, crew })
+    }
+
+    /// Lets the workers begin.
+    pub fn hire(&self) {
+        let bell = &self.app.bell;
+        for apply in &self.workers.apply {
+            self.crew.hire(Arc::clone(apply), Some(bell.changes(Work::Intake)));
+        }
+        self.crew.hire(Arc::clone(&self.workers.assign), Some(bell.changes(Work::Queues)));
+        self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
+        self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Intake)));
+        self.crew.hire(Arc::clone(&self.workers.watch), None);
+        self.crew.hire(Arc::clone(&self.workers.upkeep), None);
+        let (app, stop) = (self.app.clone(), self.crew.stop_token());
+        self.crew.spawn(async move {
+            loop {
+                tokio::select! { () = tokio::time::sleep(HEARTBEAT) => {}, () = stop.cancelled() => return }
+                let (tenants, users): (Vec<_>, Vec<_>) = app.streams.open().into_iter().map(|(tenant, user)| (tenant.0, user.0)).unzip();
+                if !users.is_empty()
+                    && let Err(error) = mark_streaming(&app.db, &tenants, &users, app.clock.now()).await
+                {
+                    warn!(error = %error, "open streams could not be noted");
+                }
+            }
+        });
+    }
+
+    /// The doors.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        http::build(&self.app).0
+    }
+
+    /// Serves until `stop` is cancelled: takes nothing new in, lets requests end, sends the workers home.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) -> anyhow::Result<()> {
+        let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
+        let crew_stop = self.crew.stop_token();
+        // Streams never end by themselves: they end with the crew's stop, which comes with the end of serving.
+        let streams = self.app.streams.clone();
+        let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let ended = stop.clone();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
+        tokio::pin!(serving);
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = stop.cancelled() => {
+                streams.close();
+                match tokio::time::timeout(drain, &mut serving).await {
+                    Ok(served) => served,
+                    Err(_) => {
+                        warn!("requests were still under way after {} s and are cut off", drain.as_secs());
+                        Ok(())
+                    }
+                }
+            }
+        };
+        drop(crew_stop);
+        if !self.crew.dismiss(drain).await {
+            warn!("work was still under way after {} s and is cut off; it goes on at the next start", drain.as_secs());
+        }
+        served.context("the listener failed")
+    }
+}
+
+/// Makes and drops the logs' days, and forgets what is past its time.
+pub struct Upkeep {
+    db: sqlx::PgPool,
+    clock: Clock,
+    days: u32,
+}
+
+impl Worker for Upkeep {
+    const NAME: &'static str = "upkeep";
+    const POLL: Duration = Duration::from_secs(3600);
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        let now = self.clock.now();
+        let dropped = partitions::keep(&self.db, now, self.days).await?;
+        if dropped > 0 {
+            info!(dropped, "dropped {dropped} days of the logs");
+        }
+        people::store::delete_expired_sessions(&self.db, now).await?;
+        crate::replies::store::delete_old_keys(&self.db, now - chrono::TimeDelta::hours(48)).await?;
+        Ok(Step::Idle)
+    }
+}
+
+/// Opens the database that the settings name, migrated, and the seal key that goes with it.
+///
+/// # Errors
+/// One clear message for the operator.
+pub async fn open_database(settings: &Settings, migrate: bool) -> anyhow::Result<(Database, SealKey)> {
+    let url = settings.database.url.clone();
+    let database = db::open(&db::Settings {
+        url: (!url.expose().is_empty()).then_some(url),
+        data_dir: settings.data_dir.clone(),
+        bin_dir: None,
+        max_connections: settings.database.max_connections,
+    })
+    .await?;
+    info!("database: {}", database.shown);
+    let ready = async {
+        if migrate {
+            db::migrate(&database.pool).await?;
+        } else {
+            let pending = db::pending_migrations(&database.pool).await?;
+            anyhow::ensure!(pending.is_empty(), "migrations are pending ({}); run `chatgate migrate` first", pending.join(", "));
+        }
+        seal_key(settings)
+    };
+    match ready.await {
+        Ok(seal) => Ok((database, seal)),
+        Err(error) => {
+            database.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// The seal key of the settings; or the one in the data directory, made at the first start.
+fn seal_key(settings: &Settings) -> anyhow::Result<SealKey> {
+    let given = settings.seal.key.expose();
+    if !given.is_empty() {
+        return Ok(SealKey::parse(given)?);
+    }
+    let path = settings.data_dir.join("seal.key");
+    if let Ok(kept) = std::fs::read_to_string(&path) {
+        return SealKey::parse(&kept).with_context(|| format!("{} is damaged; restore it from a backup", path.display()));
+    }
+    write_private(&path, &SealKey::generate()).with_context(|| format!("cannot write {}", path.display()))?;
+    info!("made a seal key: {}; keep a copy, sealed secrets cannot be read without it", path.display());
+    let kept = std::fs::read_to_string(&path)?;
+    Ok(SealKey::parse(&kept)?)
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,75 @@
+//! Who writes: one contact for each page-scoped sender id.
+
+pub mod store;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    clock,
+    ids::{ContactId, WidgetId},
+};
+
+/// A contact as the API shows it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Contact)]
+pub struct ContactView {
+    /// The contact.
+    pub id: ContactId,
+    /// Where they write.
+    pub widget_id: WidgetId,
+    /// The page-scoped sender id.
+    pub sender_id: String,
+    /// Full name, once known.
+    pub name: Option<String>,
+    /// First name, once known.
+    pub first_name: Option<String>,
+    /// Picture; expires.
+    pub picture_url: Option<String>,
+    /// E-mail address, once shared or entered.
+    pub email: Option<String>,
+    /// Phone number, once shared or entered.
+    pub phone: Option<String>,
+    /// When they first wrote.
+    #[serde(serialize_with = "clock::millis")]
+    pub created_at: DateTime<Utc>,
+    /// When anything of this last changed.
+    #[serde(serialize_with = "clock::millis")]
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What people may correct.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContactInput {
+    /// Full name, at most 200 characters.
+    pub name: Option<String>,
+    /// First name, at most 200 characters.
+    pub first_name: Option<String>,
+    /// E-mail address, at most 256 characters.
+    pub email: Option<String>,
+    /// Phone number, at most 64 characters.
+    pub phone: Option<String>,
+}
+
+impl ContactInput {
+    /// What is wrong with it: (pointer, detail).
+    #[must_use]
+    pub fn check(&self) -> Vec<(String, String)> {
+        let mut errors = Vec::new();
+        let limits = [("name", &self.name, 200), ("first_name", &self.first_name, 200), ("email", &self.email, 256), ("phone", &self.phone, 64)];
+        for (name, value, most) in limits {
+            let Some(value) = value else { continue };
+            if value.chars().count() > most {
+                errors.push((format!("/{name}"), format!("must have at most {most} characters")));
+            } else if value.chars().any(char::is_control) {
+                errors.push((format!("/{name}"), "must not contain control characters".to_owned()));
+            }
+        }
+        if self.email.as_ref().is_some_and(|it| !it.is_empty() && !it.contains('@')) {
+            errors.push(("/email".to_owned(), "must be an e-mail address".to_owned()));
+        }
+        errors
+    }
+}

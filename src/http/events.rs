@@ -1,0 +1,181 @@
+//! `/events`: the tenant's log, as a stream or page by page.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App,
+    extract::Query,
+    page::{DEFAULT_LIMIT, MAX_LIMIT},
+    problem::Problem,
+};
+use crate::{
+    ids::{TenantId, UserId},
+    live::{Reader, Stream},
+    people::Staff,
+    queues::store::presence::mark_streaming,
+    rooms::events::{Cursor, EventView},
+};
+
+/// Longest wait of a pull, in seconds.
+const MAX_WAIT_S: u64 = 30;
+/// How often a silent stream shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Where to begin.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct From {
+    /// The cursor behind which to begin. A pull begins at the log's beginning, a stream at its end by default.
+    after: Option<String>,
+    /// Pull: how many at most, 1–200; 50 by default.
+    limit: Option<i64>,
+    /// Pull: seconds to wait when there is nothing new, at most 30.
+    wait_s: Option<u64>,
+}
+
+/// Events, and where to go on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Events {
+    /// In the order of the log.
+    items: Vec<EventView>,
+    /// Give it as `after`.
+    next: String,
+}
+
+/// The log as a stream (`Accept: text/event-stream`) or page by page.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "events",
+    params(From, ("Last-Event-ID" = Option<String>, Header, description = "the same as `after`, sent by browsers that resume")),
+    responses((status = 200, description = "a page; or, if asked for, an endless text/event-stream of the same events", body = Events), (status = 422)),
+)]
+pub async fn events(State(app): State<App>, staff: Staff, headers: HeaderMap, Query(from): Query<From>) -> Result<Response, Problem> {
+    let streams = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).is_some_and(|it| it.contains("text/event-stream"));
+    let resumed = headers.get("last-event-id").and_then(|it| it.to_str().ok()).filter(|_| streams);
+    let after = resumed.or(from.after.as_deref()).filter(|it| !it.is_empty());
+    let after = after.map(|it| it.parse::<Cursor>().map_err(|()| Problem::field("after", "is not a cursor of this log"))).transpose()?;
+    let agent = if super::rooms::only_agent(&staff) { staff.user() } else { None };
+    let reader = Reader { tenant: staff.tenant, agent };
+    if streams {
+        return stream(app, staff, reader, after).await;
+    }
+    let limit = from.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::field("limit", "must be 1–200"));
+    }
+    let wait = from.wait_s.unwrap_or(0);
+    if wait > MAX_WAIT_S {
+        return Err(Problem::field("wait_s", "must be at most 30"));
+    }
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let (items, next) = app.live.pull(reader, after.unwrap_or_default(), limit, Duration::from_secs(wait)).await?;
+    Ok(Json(Events { items, next: next.to_string() }).into_response())
+}
+
+async fn stream(app: App, staff: Staff, reader: Reader, after: Option<Cursor>) -> Result<Response, Problem> {
+    let stream = app.live.follow(reader, after).await?;
+    // Only agents' own streams keep them from being set offline.
+    let presence = staff.user().map(|user| app.streams.opened(staff.tenant, user));
+    if let Some(user) = staff.user() {
+        mark_streaming(&app.db, &[staff.tenant.0], &[user.0], app.clock.now()).await?;
+    }
+    let stop = app.streams.closing.clone();
+    let state = (stream, presence);
+    let events = futures::stream::unfold(state, move |(mut stream, presence)| {
+        let stop = stop.clone();
+        async move {
+            let event = tokio::select! {
+                event = next(&mut stream) => event,
+                () = stop.cancelled() => return None,
+            };
+            Some((Ok::<_, Infallible>(event), (stream, presence)))
+        }
+    });
+    let alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
+    let mut response = Sse::new(events).keep_alive(alive).into_response();
+    // Proxies that gather answers would hold events back.
+    response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+async fn next(stream: &mut Stream) -> Event {
+    loop {
+        match stream.next().await {
+            Ok(event) => {
+                let event_id = event.id.clone();
+                if let Ok(shown) = Event::default().id(event_id).event(&event.kind).json_data(&event) {
+                    return shown;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a stream waits for the database");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Which agents have streams open in this process.
+#[derive(Clone, Default)]
+pub struct Streams {
+    counts: Arc<Mutex<HashMap<(TenantId, UserId), usize>>>,
+    closing: CancellationToken,
+}
+
+/// An open stream; closing it is dropping this.
+pub struct Open {
+    streams: Streams,
+    who: (TenantId, UserId),
+}
+
+impl Streams {
+    fn opened(&self, tenant: TenantId, user: UserId) -> Open {
+        *self.lock().entry((tenant, user)).or_default() += 1;
+        Open { streams: self.clone(), who: (tenant, user) }
+    }
+
+    /// Who has a stream open.
+    #[must_use]
+    pub fn open(&self) -> Vec<(TenantId, UserId)> {
+        self.lock().keys().copied().collect()
+    }
+
+    /// Ends every stream: they never would by themselves.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, UserId), usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = self.streams.lock();
+        if let Some(count) = open.get_mut(&self.who) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.who);
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `/rooms/{id}/messages` and `/rooms/{id}/notes`: what is said.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    App,
+    extract::{Json as Body, Path, Query, RawJson, parse},
+    page::{DEFAULT_LIMIT, MAX_LIMIT},
+    problem::{self, Problem},
+    rooms::{MAX_NOTE, lock_held, visible},
+};
+use crate::{
+    channels::Content,
+    ids::RoomId,
+    people::{Staff, Who},
+    replies::write::{self, Draft, WriteError},
+    rooms::{Direction, MessageView, events::shown, say, say::Writer, store},
+};
+
+/// Longest Idempotency-Key, in characters.
+const MAX_KEY: usize = 255;
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::NoSuchRoom => Problem::of(problem::NOT_FOUND),
+            WriteError::NotYours => Problem::of(problem::NOT_YOUR_ROOM),
+            WriteError::Closed => Problem::of(problem::ROOM_CLOSED),
+            WriteError::WindowClosed => Problem::of(problem::WINDOW_CLOSED),
+            WriteError::Newer(messages) => Problem::of(problem::NEWER_MESSAGES).with("messages", shown(&messages)),
+            WriteError::Invalid(errors) => Problem::invalid(errors.into_iter().map(|(pointer, detail)| (format!("/content{pointer}"), detail))),
+            WriteError::KeyReused => Problem::of(problem::IDEMPOTENCY_MISMATCH),
+            WriteError::Db(source) => source.into(),
+        }
+    }
+}
+
+/// Which messages: pages by `seq`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Between {
+    /// Only with a greater `seq`.
+    after: Option<i64>,
+    /// Only with a smaller `seq`: the newest of those.
+    before: Option<i64>,
+    /// How many at most, 1–200; 50 by default.
+    limit: Option<i64>,
+}
+
+/// Messages of a room.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Messages {
+    /// In order of `seq`.
+    items: Vec<MessageView>,
+    /// Give it as `after` to go on; null at the end.
+    next: Option<String>,
+}
+
+/// A room's messages in order of `seq`.
+#[utoipa::path(get, path = "/api/v1/rooms/{id}/messages", tag = "rooms", params(("id" = RoomId, Path), Between), responses((status = 200, body = Messages), (status = 403), (status = 404)))]
+pub async fn list(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, Query(between): Query<Between>) -> Result<Json<Messages>, Problem> {
+    visible(&app, &staff, room).await?;
+    let limit = between.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::field("limit", "must be 1–200"));
+    }
+    let mut db = app.db.acquire().await?;
+    let mut items = store::list_messages(&mut db, staff.tenant, room, between.after, between.before, limit + 1).await?;
+    let more = i64::try_from(items.len()).unwrap_or(0) > limit;
+    if more && between.before.is_some() {
+        items.remove(0);
+    } else if more {
+        items.pop();
+    }
+    let next = items.last().filter(|_| more && between.before.is_none()).map(|it| it.seq.to_string());
+    Ok(Json(Messages { items, next }))
+}
+
+/// A reply.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// What it says. A text that is exactly `Email` or `Phone` asks for that field.
+    content: Content,
+    /// The newest `seq` you have seen: if somebody wrote after it, the reply is held back with 409.
+    seen_seq: Option<i64>,
+}
+
+/// Replies in my room. What Messenger takes in several messages becomes several; the first is the answer.
+#[utoipa::path(
+    post, path = "/api/v1/rooms/{id}/messages", tag = "rooms",
+    params(("id" = RoomId, Path), ("Idempotency-Key" = Option<String>, Header, description = "the same key and body within 24 h give the first answer again")),
+    request_body = Reply,
+    responses((status = 201, body = MessageView), (status = 403), (status = 404), (status = 409, description = "closed room, closed window, or newer messages"), (status = 422)),
+)]
+pub async fn write(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, headers: HeaderMap, RawJson(body): RawJson) -> Result<Response, Problem> {
+    let reply: Reply = parse(&body)?;
+    let key = idempotency_key(&headers, room, &body)?;
+    let draft = Draft { content: reply.content, seen_seq: reply.seen_seq, key };
+    let message = write::write(&app.db, &app.bell, staff.tenant, room, &writer(&staff), draft, app.clock.now()).await?;
+    Ok(created(&message))
+}
+
+fn idempotency_key(headers: &HeaderMap, room: RoomId, body: &[u8]) -> Result<Option<(String, [u8; 32])>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().ok().filter(|it| !it.is_empty() && it.len() <= MAX_KEY);
+    let key = key.ok_or_else(|| Problem::field("Idempotency-Key", format!("must be 1–{MAX_KEY} visible ASCII characters")))?;
+    let hash = Sha256::new().chain_update(room.0.as_bytes()).chain_update(body).finalize();
+    Ok(Some((key.to_owned(), hash.into())))
+}
+
+fn writer(staff: &Staff) -> Writer {
+    match staff.who {
+        Who::User(id) => Writer::agent(id, &staff.name),
+        Who::Key(id) => Writer::bot(id.0, &staff.name),
+    }
+}
+
+fn created(message: &MessageView) -> Response {
+    let location = format!("/api/v1/rooms/{}/messages?after={}&limit=1", message.room_id, message.seq - 1);
+    (StatusCode::CREATED, [(header::LOCATION, location)], Json(message)).into_response()
+}
+
+/// An internal note.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    /// 1–10,000 characters; never sent.
+    text: String,
+}
+
+/// Writes an internal note into the room.
+#[utoipa::path(post, path = "/api/v1/rooms/{id}/notes", tag = "rooms", params(("id" = RoomId, Path)), request_body = Note, responses((status = 201, body = MessageView), (status = 403), (status = 404), (status = 409), (status = 422)))]
+pub async fn note(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, Body(note): Body<Note>) -> Result<Response, Problem> {
+    let text = note.text.trim().to_owned();
+    if text.is_empty() || text.chars().count() > MAX_NOTE || text.contains('\0') {
+        return Err(Problem::field("/text", format!("must have 1–{MAX_NOTE} characters and no NUL")));
+    }
+    let mut tx = app.db.begin().await?;
+    let mut locked = lock_held(&mut tx, &staff, room).await?;
+    let content = Content::Text { text };
+    let message = say::write(&mut tx, staff.tenant, &mut locked, &writer(&staff), Direction::Note, &content, app.clock.now()).await?;
+    tx.commit().await?;
+    app.ring_events(staff.tenant);
+    Ok(created(&message))
+}

@@ -1,0 +1,69 @@
+//! `/webhooks/messenger/{key}`: Meta's door.
+
+use axum::{
+    body::Bytes,
+    extract::{Path, RawQuery, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    App,
+    problem::{self, Problem},
+};
+use crate::intake::accept::Refused;
+
+/// Largest body of a webhook: Meta batches up to 1000 updates.
+pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+
+fn refuse(refused: &Refused) -> Problem {
+    match refused {
+        Refused::UnknownKey => Problem::of(problem::NOT_FOUND),
+        Refused::BadSignature => Problem::of(problem::BAD_SIGNATURE),
+        Refused::Busy => Problem::of(problem::UNAVAILABLE).retry_after(1),
+    }
+}
+
+/// Answers Meta's verification of the callback.
+#[utoipa::path(
+    get, path = "/webhooks/messenger/{key}", tag = "webhooks", security(()),
+    params(
+        ("key" = String, Path, description = "the app's key"),
+        ("hub.mode" = String, Query, description = "`subscribe`"),
+        ("hub.verify_token" = String, Query, description = "the app's verify token"),
+        ("hub.challenge" = String, Query, description = "echoed"),
+    ),
+    responses((status = 200, description = "exactly the challenge", content_type = "text/plain", body = String),
+        (status = 403, description = "wrong mode or token"), (status = 404, description = "unknown key")),
+)]
+pub async fn verify(State(app): State<App>, Path(key): Path<String>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let verified = app.intake.verify(&key, query.as_deref().unwrap_or_default()).await?;
+    let challenge = verified.map_err(|it| refuse(&it))?.ok_or_else(|| Problem::of(problem::BAD_HANDSHAKE))?;
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, challenge).into_response())
+}
+
+/// Takes events in: 200 once everything in the body is durable.
+#[utoipa::path(
+    post, path = "/webhooks/messenger/{key}", tag = "webhooks", security(()),
+    params(("key" = String, Path, description = "the app's key"),
+        ("X-Hub-Signature-256" = String, Header, description = "`sha256=` and the HMAC of the raw body under the app secret")),
+    request_body(content = Object, description = "a webhook body as Meta sends it", content_type = "application/json"),
+    responses((status = 200, description = "everything in it is durable", content_type = "text/plain", body = String),
+        (status = 401, description = "signature missing or wrong"), (status = 404, description = "unknown key"),
+        (status = 413, description = "over 10 MiB"), (status = 503, description = "cannot be stored now: send it again")),
+)]
+pub async fn receive(
+    State(app): State<App>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::of(problem::TOO_LARGE),
+        _ => Problem::of(problem::UNREADABLE).detail("the body did not arrive whole"),
+    })?;
+    let signature = headers.get("x-hub-signature-256").and_then(|it| it.to_str().ok());
+    app.intake.accept(&key, signature, &body).await.map_err(|it| refuse(&it))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "EVENT_RECEIVED").into_response())
+}
