@@ -9,6 +9,7 @@
 //!   back, of an edge shown twice the first opens and the second closes, so nobody finds a door shut early.
 
 mod schedule;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
