@@ -6,7 +6,7 @@ use anyhow::Context;
 use chatgate::{
     app::{Gateway, demo, open_database},
     clock::Clock,
-    config::Settings,
+    config::{LogFormat, Settings},
     http, people,
     secret::{Secret, random_text},
     simulator::Simulator,
@@ -122,14 +122,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Simulate { listen, callback } => simulate(&settings, listen, callback).await,
         Command::Serve { no_migrate } => {
-            telemetry::start_logs(&settings.log)?;
+            start_logs(&settings)?;
             serve(settings, !no_migrate).await
         }
         Command::Demo => {
             if settings.log.filter == "info" {
                 settings.log.filter = "warn".to_owned();
             }
-            telemetry::start_logs(&settings.log)?;
+            start_logs(&settings)?;
             run_demo(settings).await
         }
         Command::Migrate => {
@@ -169,6 +169,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+fn start_logs(settings: &Settings) -> anyhow::Result<()> {
+    telemetry::start_logs(&settings.log.filter, settings.log.format == LogFormat::Json)
 }
 
 /// Cancelled by Ctrl-C or a polite kill.
@@ -239,7 +243,7 @@ async fn serve_metrics(settings: &Settings, stop: &CancellationToken) -> anyhow:
 }
 
 async fn simulate(settings: &Settings, listen: SocketAddr, callback: Option<String>) -> anyhow::Result<()> {
-    telemetry::start_logs(&settings.log)?;
+    start_logs(&settings)?;
     let stop = stop_signal()?;
     let simulator = Simulator::new(Clock::System);
     demo::populate(&simulator);

@@ -5,23 +5,19 @@ use std::net::SocketAddr;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{Log, LogFormat};
-
 /// Starts logging to stderr.
 ///
 /// # Errors
 /// If the filter cannot be read; does nothing if logging was started before.
-pub fn start_logs(log: &Log) -> anyhow::Result<()> {
+pub fn start_logs(filter: &str, is_json: bool) -> anyhow::Result<()> {
     let filter =
-        EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("bad settings: log.filter: {error}"))?;
+        EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("bad settings: log.filter: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let started = match log.format {
-        LogFormat::Pretty => {
-            registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
-        }
-        LogFormat::Json => registry
-            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
-            .try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = if is_json {
+        registry.with(lines.json().flatten_event(true)).try_init()
+    } else {
+        registry.with(lines.with_target(false)).try_init()
     };
     drop(started);
     Ok(())

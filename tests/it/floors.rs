@@ -14,7 +14,6 @@ const FLOORS: &[(u32, &[&str])] = &[
     (0, &["check", "clock", "ids", "seal", "secret", "words"]),
 ];
 
-/// The one place where two stand side by side: the doors of `app` are above everything, and the agent's stream asks queues.
 fn floor(module: &str) -> Option<u32> {
     FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
 }
@@ -92,6 +91,8 @@ fn modules_look_down_only() {
             *seen.entry(name.clone()).or_insert(0) += 1;
             match floor(&name) {
                 Some(other) if other < own || name == module => {}
+                // The ground is one piece.
+                Some(0) if own == 0 => {}
                 // Macros stand at the crate's root.
                 None if source.contains(&format!("crate::{name}!")) => {}
                 _ => wrong.push(format!("{} uses {name}", inside.display())),
