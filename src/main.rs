@@ -243,7 +243,7 @@ async fn serve_metrics(settings: &Settings, stop: &CancellationToken) -> anyhow:
 }
 
 async fn simulate(settings: &Settings, listen: SocketAddr, callback: Option<String>) -> anyhow::Result<()> {
-    start_logs(&settings)?;
+    start_logs(settings)?;
     let stop = stop_signal()?;
     let simulator = Simulator::new(Clock::System);
     demo::populate(&simulator);

@@ -157,7 +157,6 @@ impl Gateway {
     }
 
     /// The doors.
-    #[must_use]
     pub fn router(&self) -> Router {
         http::build(&self.app).0
     }

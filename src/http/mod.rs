@@ -159,6 +159,36 @@ pub fn doors() -> Vec<Door> {
     ]
 }
 
+/// A method on a path, and who may enter.
+#[derive(Clone, Debug)]
+pub struct DoorFacts {
+    /// `GET` …
+    pub method: &'static str,
+    /// With `{id}` where an id goes.
+    pub path: String,
+    /// Who may enter.
+    pub access: Access,
+}
+
+/// Every method on every path, with who may enter.
+#[must_use]
+pub fn list_doors() -> Vec<DoorFacts> {
+    let mut facts = Vec::new();
+    for Door { access, routes: (_, paths, _) } in doors() {
+        for (path, item) in &paths.paths {
+            let methods = [
+                ("GET", item.get.is_some()),
+                ("POST", item.post.is_some()),
+                ("PUT", item.put.is_some()),
+                ("PATCH", item.patch.is_some()),
+                ("DELETE", item.delete.is_some()),
+            ];
+            facts.extend(methods.into_iter().filter(|it| it.1).map(|(method, _)| DoorFacts { method, path: path.clone(), access }));
+        }
+    }
+    facts
+}
+
 /// The OpenAPI document, made from the doors.
 #[must_use]
 pub fn openapi() -> OpenApi {

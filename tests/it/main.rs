@@ -3,5 +3,11 @@
 
 mod support;
 
+mod crash;
+mod doors;
+mod events;
 mod floors;
+mod intake;
+mod replies;
+mod routing;
 mod walk;

@@ -6,4 +6,4 @@ pub mod logs;
 pub mod world;
 
 pub use api::Api;
-pub use world::{Agent, Customer, World, story};
+pub use world::{World, story};
