@@ -1,6 +1,5 @@
 //! The event log: as a stream and as a pull, for those who may see it.
 
-use futures::StreamExt;
 use serde_json::Value;
 
 use crate::support::{Api, story, world::id};
@@ -13,10 +12,10 @@ async fn read(api: &Api, after: Option<&str>, count: usize) -> Vec<(String, Valu
     }
     let response = request.send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut bytes = response.bytes_stream();
+    let mut bytes = response;
     let (mut text, mut events) = (String::new(), Vec::new());
     while events.len() < count {
-        text.push_str(std::str::from_utf8(&bytes.next().await.unwrap().unwrap()).unwrap());
+        text.push_str(std::str::from_utf8(&bytes.chunk().await.unwrap().unwrap()).unwrap());
         while let Some((block, rest)) = text.split_once("\n\n") {
             let field = |name: &str| block.lines().find_map(|it| it.strip_prefix(name)).map(|it| it.trim().to_owned());
             if let (Some(id), Some(data)) = (field("id:"), field("data:")) {
