@@ -82,7 +82,6 @@ impl Faults {
     pub fn done(self) -> Result<(), Invalid> {
         if self.0.is_empty() { Ok(()) } else { Err(Invalid(self.0)) }
     }
-
 }
 
 fn trim(text: &mut String) {

@@ -83,7 +83,8 @@ impl Settings {
     /// # Errors
     /// One line naming the setting: unknown, unreadable, or out of range.
     pub fn load(file: Option<&Path>, environment: &[(String, String)]) -> Result<Self, BadSettings> {
-        let mut source = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+        let mut source =
+            config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
         if let Some(file) = file {
             source = source.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
@@ -93,7 +94,8 @@ impl Settings {
         if let Some((_, url)) = environment.iter().find(|(name, _)| name == "DATABASE_URL") {
             variables.entry("CHATGATE__DATABASE__URL".to_owned()).or_insert_with(|| url.clone());
         }
-        let variables = config::Environment::with_prefix("CHATGATE").prefix_separator("__").separator("__").source(Some(variables));
+        let variables =
+            config::Environment::with_prefix("CHATGATE").prefix_separator("__").separator("__").source(Some(variables));
         let settings: Self = source.add_source(variables).build()?.try_deserialize()?;
         settings.check()?;
         Ok(settings)
@@ -115,7 +117,10 @@ impl Settings {
             return bad("seal.key", "must be 32 bytes in base64 (openssl rand -base64 32)");
         }
         if !self.database.url.expose().is_empty() && self.seal.key.expose().is_empty() {
-            return bad("seal.key", "is required with a database of your own: set CHATGATE__SEAL__KEY (openssl rand -base64 32)");
+            return bad(
+                "seal.key",
+                "is required with a database of your own: set CHATGATE__SEAL__KEY (openssl rand -base64 32)",
+            );
         }
         if !self.metrics.listen.is_empty() && self.metrics.listen.parse::<SocketAddr>().is_err() {
             return bad("metrics.listen", "must be an address with a port, or empty");
@@ -148,7 +153,9 @@ impl Settings {
             risks.push("metrics.listen is not loopback: /metrics has no credentials".to_owned());
         }
         let graph = &self.graph.base_url;
-        if graph.scheme() == "http" && !graph.host_str().is_some_and(|it| it == "localhost" || it.starts_with("127.") || it == "[::1]") {
+        if graph.scheme() == "http"
+            && !graph.host_str().is_some_and(|it| it == "localhost" || it.starts_with("127.") || it == "[::1]")
+        {
             risks.push("graph.base_url is plain http: page tokens would travel in the clear".to_owned());
         }
         risks
@@ -171,7 +178,8 @@ mod tests {
 
     #[track_caller]
     fn check(variables: &[(&str, &str)], expected: Result<(), &str>) {
-        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         match (Settings::load(None, &variables), expected) {
             (Ok(_), Ok(())) => {}
             (Err(error), Err(part)) => {
@@ -199,8 +207,13 @@ mod tests {
     #[test]
     fn the_named_variables_win() {
         let key = SealKey::generate();
-        let variables = [("DATABASE_URL", "postgres://a"), ("CHATGATE__DATABASE__URL", "postgres://b"), ("CHATGATE__SEAL__KEY", &key)];
-        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables = [
+            ("DATABASE_URL", "postgres://a"),
+            ("CHATGATE__DATABASE__URL", "postgres://b"),
+            ("CHATGATE__SEAL__KEY", &key),
+        ];
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let settings = Settings::load(None, &variables).unwrap();
         assert_eq!(settings.database.url.expose(), "postgres://b");
         assert_eq!(settings.public_url(), "http://127.0.0.1:8080");

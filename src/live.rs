@@ -82,7 +82,13 @@ impl Live {
     ///
     /// # Errors
     /// The database's.
-    pub async fn pull(&self, reader: Reader, after: Cursor, limit: usize, wait: Duration) -> sqlx::Result<(Vec<EventView>, Cursor)> {
+    pub async fn pull(
+        &self,
+        reader: Reader,
+        after: Cursor,
+        limit: usize,
+        wait: Duration,
+    ) -> sqlx::Result<(Vec<EventView>, Cursor)> {
         let mut stream = self.follow(reader, Some(after)).await?;
         let mut events = Vec::new();
         let deadline = tokio::time::Instant::now() + wait;
@@ -111,7 +117,13 @@ impl Live {
         tenants.retain(|_, tail| tail.strong_count() > 0);
         let tail = Arc::new(Tail { sender: broadcast::channel(KEPT).0 });
         tenants.insert(tenant, Arc::downgrade(&tail));
-        self.crew.spawn(read(self.db.clone(), self.bell.events(), tenant, Arc::downgrade(&tail), self.crew.stop_token()));
+        self.crew.spawn(read(
+            self.db.clone(),
+            self.bell.events(),
+            tenant,
+            Arc::downgrade(&tail),
+            self.crew.stop_token(),
+        ));
         tail
     }
 }
@@ -130,7 +142,9 @@ async fn read(
         match read_on(&db, tenant, &mut at, &strong).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => tracing::warn!(tenant.id = %tenant, error = %error, "the event log of tenant {tenant} cannot be read; trying again"),
+            Err(error) => {
+                tracing::warn!(tenant.id = %tenant, error = %error, "the event log of tenant {tenant} cannot be read; trying again")
+            }
         }
         drop(strong);
         let poll = tokio::time::sleep(POLL);

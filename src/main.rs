@@ -148,7 +148,16 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let is_made = given.is_none();
             let password = given.unwrap_or_else(random_text);
             let (database, _) = open_database(&settings, true).await?;
-            let made = http::create_tenant(&database.pool, &slug, &name, &admin_email, &admin_name, &password, Clock::System.now()).await;
+            let made = http::create_tenant(
+                &database.pool,
+                &slug,
+                &name,
+                &admin_email,
+                &admin_name,
+                &password,
+                Clock::System.now(),
+            )
+            .await;
             database.close().await;
             println!("tenant {} ({slug})", made?);
             if is_made {
@@ -176,7 +185,9 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
 async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     settings.risks().iter().for_each(|risk| warn!("{risk}"));
-    let listener = TcpListener::bind(settings.http.listen).await.with_context(|| format!("cannot listen on {}", settings.http.listen))?;
+    let listener = TcpListener::bind(settings.http.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.http.listen))?;
     let (database, seal) = open_database(&settings, migrate).await?;
     let metrics = serve_metrics(&settings, &stop).await;
     let served = async {
@@ -218,7 +229,9 @@ async fn serve_metrics(settings: &Settings, stop: &CancellationToken) -> anyhow:
     };
     let stop = stop.clone();
     let router = axum::Router::new().route("/metrics", axum::routing::get(move || async move { handle.render() }));
-    tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await });
+    tokio::spawn(async move {
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    });
     Ok(())
 }
 
@@ -248,7 +261,9 @@ async fn bind_or_any(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn run_demo(mut settings: Settings) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     if !settings.http.listen.ip().is_loopback() {
-        anyhow::bail!("the demo has known passwords, so it listens on loopback only: set http.listen to 127.0.0.1:8080");
+        anyhow::bail!(
+            "the demo has known passwords, so it listens on loopback only: set http.listen to 127.0.0.1:8080"
+        );
     }
     let listener = bind_or_any(settings.http.listen).await?;
     let address = listener.local_addr()?;

@@ -12,13 +12,16 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// If the filter cannot be read; does nothing if logging was started before.
 pub fn start_logs(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("bad settings: log.filter: {error}"))?;
+    let filter =
+        EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("bad settings: log.filter: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match log.format {
-        LogFormat::Pretty => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init(),
-        LogFormat::Json => {
-            registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+        LogFormat::Pretty => {
+            registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
         }
+        LogFormat::Json => registry
+            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            .try_init(),
     };
     drop(started);
     Ok(())

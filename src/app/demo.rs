@@ -66,7 +66,8 @@ impl Client {
     }
 
     async fn log_in(&self, email: &str) -> anyhow::Result<Self> {
-        let session = self.create("/sessions", json!({ "tenant": TENANT, "email": email, "password": PASSWORD })).await?;
+        let session =
+            self.create("/sessions", json!({ "tenant": TENANT, "email": email, "password": PASSWORD })).await?;
         let token = session["token"].as_str().context("a session has a token")?;
         Ok(Self { http: self.http.clone(), base: self.base.clone(), token: Some(token.to_owned()) })
     }
@@ -90,7 +91,9 @@ pub async fn set_up(base: &str, operator_token: &str, simulator: &Simulator) -> 
         _ => bail!("POST /tenants answered {status}: {answer}"),
     };
     let (_, widgets) = admin.call(reqwest::Method::GET, "/widgets", None).await?;
-    let id = widgets["items"][0]["id"].as_str().context("the demo's widget is gone; remove the data directory to begin anew")?;
+    let id = widgets["items"][0]["id"]
+        .as_str()
+        .context("the demo's widget is gone; remove the data directory to begin anew")?;
     let (_, callback) = admin.call(reqwest::Method::GET, &format!("/widgets/{id}/callback"), None).await?;
     // What Meta's own dashboard does: verify the callback, subscribe the Page.
     let (status, answer) = admin.call(reqwest::Method::POST, &format!("/widgets/{id}/subscribe"), None).await?;
@@ -104,12 +107,18 @@ pub async fn set_up(base: &str, operator_token: &str, simulator: &Simulator) -> 
 async fn fill(admin: &Client) -> anyhow::Result<()> {
     let (_, me) = admin.call(reqwest::Method::GET, "/me", None).await?;
     let id = me["id"].as_str().context("I have an id")?;
-    admin.call(reqwest::Method::PATCH, &format!("/users/{id}"), Some(json!({ "roles": ["admin", "supervisor"] }))).await?;
+    admin
+        .call(reqwest::Method::PATCH, &format!("/users/{id}"), Some(json!({ "roles": ["admin", "supervisor"] })))
+        .await?;
     let queue = admin.create("/queues", json!({ "name": "Sales", "offer_timeout_s": 60 })).await?;
     for (email, name) in AGENTS {
         let user = json!({ "email": email, "name": name, "password": PASSWORD, "roles": ["agent"], "max_chats": 4 });
         let user = admin.create("/users", user).await?;
-        let path = format!("/queues/{}/members/{}", queue["id"].as_str().unwrap_or_default(), user["id"].as_str().unwrap_or_default());
+        let path = format!(
+            "/queues/{}/members/{}",
+            queue["id"].as_str().unwrap_or_default(),
+            user["id"].as_str().unwrap_or_default()
+        );
         let (status, answer) = admin.call(reqwest::Method::PUT, &path, Some(json!({ "priority": 1 }))).await?;
         if status >= 300 {
             bail!("PUT {path} answered {status}: {answer}");

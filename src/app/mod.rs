@@ -145,7 +145,8 @@ impl Gateway {
         self.crew.spawn(async move {
             loop {
                 tokio::select! { () = tokio::time::sleep(HEARTBEAT) => {}, () = stop.cancelled() => return }
-                let (tenants, users): (Vec<_>, Vec<_>) = app.streams.open().into_iter().map(|(tenant, user)| (tenant.0, user.0)).unzip();
+                let (tenants, users): (Vec<_>, Vec<_>) =
+                    app.streams.open().into_iter().map(|(tenant, user)| (tenant.0, user.0)).unzip();
                 if !users.is_empty()
                     && let Err(error) = mark_streaming(&app.db, &tenants, &users, app.clock.now()).await
                 {
@@ -172,7 +173,8 @@ impl Gateway {
         let streams = self.app.streams.clone();
         let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let ended = stop.clone();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
+        let serving =
+            axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
         tokio::pin!(serving);
         let served = tokio::select! {
             served = &mut serving => served,
@@ -237,7 +239,11 @@ pub async fn open_database(settings: &Settings, migrate: bool) -> anyhow::Result
             db::migrate(&database.pool).await?;
         } else {
             let pending = db::pending_migrations(&database.pool).await?;
-            anyhow::ensure!(pending.is_empty(), "migrations are pending ({}); run `chatgate migrate` first", pending.join(", "));
+            anyhow::ensure!(
+                pending.is_empty(),
+                "migrations are pending ({}); run `chatgate migrate` first",
+                pending.join(", ")
+            );
         }
         seal_key(settings)
     };
@@ -258,7 +264,8 @@ fn seal_key(settings: &Settings) -> anyhow::Result<SealKey> {
     }
     let path = settings.data_dir.join("seal.key");
     if let Ok(kept) = std::fs::read_to_string(&path) {
-        return SealKey::parse(&kept).with_context(|| format!("{} is damaged; restore it from a backup", path.display()));
+        return SealKey::parse(&kept)
+            .with_context(|| format!("{} is damaged; restore it from a backup", path.display()));
     }
     write_private(&path, &SealKey::generate()).with_context(|| format!("cannot write {}", path.display()))?;
     info!("made a seal key: {}; keep a copy, sealed secrets cannot be read without it", path.display());

@@ -58,7 +58,12 @@ impl ContactInput {
     #[must_use]
     pub fn check(&self) -> Vec<(String, String)> {
         let mut errors = Vec::new();
-        let limits = [("name", &self.name, 200), ("first_name", &self.first_name, 200), ("email", &self.email, 256), ("phone", &self.phone, 64)];
+        let limits = [
+            ("name", &self.name, 200),
+            ("first_name", &self.first_name, 200),
+            ("email", &self.email, 256),
+            ("phone", &self.phone, 64),
+        ];
         for (name, value, most) in limits {
             let Some(value) = value else { continue };
             if value.chars().count() > most {

@@ -27,7 +27,12 @@ pub async fn find(db: &mut PgConnection, tenant: TenantId, contact: ContactId) -
 }
 
 /// Whether an agent has, or had, a room of this contact.
-pub async fn is_known_to(db: &mut PgConnection, tenant: TenantId, contact: ContactId, agent: UserId) -> sqlx::Result<bool> {
+pub async fn is_known_to(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    contact: ContactId,
+    agent: UserId,
+) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (
             select
@@ -42,7 +47,13 @@ pub async fn is_known_to(db: &mut PgConnection, tenant: TenantId, contact: Conta
 }
 
 /// Sets what people may correct.
-pub async fn update(db: &mut PgConnection, tenant: TenantId, contact: ContactId, input: &ContactInput, now: Moment) -> sqlx::Result<()> {
+pub async fn update(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    contact: ContactId,
+    input: &ContactInput,
+    now: Moment,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update contacts
         set name = $3, first_name = $4, email = $5, phone = $6, updated_at = $7

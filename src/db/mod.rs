@@ -4,9 +4,9 @@
 //! All other SQL lives in the `store.rs` of the folder it belongs to.
 
 pub mod bell;
-pub mod partitions;
 mod find;
 mod keeper;
+pub mod partitions;
 mod place;
 pub mod private;
 mod process;

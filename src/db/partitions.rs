@@ -18,12 +18,17 @@ pub async fn keep(pool: &PgPool, now: Moment, keep: u32) -> sqlx::Result<usize> 
     // Processes that start together make the same days; the key spells "days".
     sqlx::query("select pg_advisory_xact_lock(1684110707)").execute(&mut *tx).await?;
     for ahead in 0..=AHEAD {
-        let Some((day, next)) = today.checked_add_days(Days::new(ahead)).and_then(|day| Some((day, day.succ_opt()?))) else { continue };
-        for (table, from, to) in
-            [("ledger", first_id(day), first_id(next)), ("events", format!("{day}T00:00:00Z"), format!("{next}T00:00:00Z"))]
-        {
+        let Some((day, next)) = today.checked_add_days(Days::new(ahead)).and_then(|day| Some((day, day.succ_opt()?)))
+        else {
+            continue;
+        };
+        for (table, from, to) in [
+            ("ledger", first_id(day), first_id(next)),
+            ("events", format!("{day}T00:00:00Z"), format!("{next}T00:00:00Z")),
+        ] {
             let name = format!("{table}_{}", day.format("%Y%m%d"));
-            let known: Option<String> = sqlx::query_scalar("select to_regclass($1)::text").bind(&name).fetch_one(&mut *tx).await?;
+            let known: Option<String> =
+                sqlx::query_scalar("select to_regclass($1)::text").bind(&name).fetch_one(&mut *tx).await?;
             if known.is_none() {
                 let made = format!("create table {name} partition of {table} for values from ('{from}') to ('{to}')");
                 sqlx::raw_sql(sqlx::AssertSqlSafe(made)).execute(&mut *tx).await?;

@@ -46,7 +46,11 @@ impl Access {
 }
 
 /// The layer of one door.
-pub async fn layer(State((app, access)): State<(App, Access)>, mut request: Request, next: Next) -> Result<Response, Problem> {
+pub async fn layer(
+    State((app, access)): State<(App, Access)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     if access == Access::Public {
         return Ok(next.run(request).await);
     }
@@ -59,7 +63,8 @@ pub async fn layer(State((app, access)): State<(App, Access)>, mut request: Requ
     let may = match (&caller, access) {
         (Caller::Operator, Access::Operator) => true,
         (Caller::Staff(staff), Access::Any(roles)) => {
-            staff.roles.meets(roles) || (staff.reads && request.method() == Method::GET && roles.meets(Roles::ADMIN.or(Roles::SUPERVISOR)))
+            staff.roles.meets(roles)
+                || (staff.reads && request.method() == Method::GET && roles.meets(Roles::ADMIN.or(Roles::SUPERVISOR)))
         }
         _ => false,
     };
@@ -79,7 +84,10 @@ pub fn credentials(headers: &axum::http::HeaderMap) -> Option<String> {
         return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned());
     }
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(';'));
-    cookies.filter_map(|it| it.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
+    cookies
+        .filter_map(|it| it.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value.to_owned())
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Staff {
@@ -102,7 +110,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Me {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let staff = Staff::from_request_parts(parts, state).await?;
-        let user = staff.user().ok_or_else(|| Problem::of(problem::FORBIDDEN).detail("this call is for users, not for API keys"))?;
+        let user = staff
+            .user()
+            .ok_or_else(|| Problem::of(problem::FORBIDDEN).detail("this call is for users, not for API keys"))?;
         Ok(Self(staff, user))
     }
 }

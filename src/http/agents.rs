@@ -31,7 +31,11 @@ pub struct SetStatus {
 
 /// Sets my status.
 #[utoipa::path(put, path = "/api/v1/me/status", tag = "agents", request_body = SetStatus, responses((status = 200, body = AgentView), (status = 422)))]
-pub async fn set_mine(State(app): State<App>, Me(staff, me): Me, Body(set): Body<SetStatus>) -> Result<Json<AgentView>, Problem> {
+pub async fn set_mine(
+    State(app): State<App>,
+    Me(staff, me): Me,
+    Body(set): Body<SetStatus>,
+) -> Result<Json<AgentView>, Problem> {
     apply(&app, staff.tenant, me, set).await
 }
 
@@ -44,14 +48,22 @@ pub async fn show_mine(State(app): State<App>, Me(staff, me): Me) -> Result<Json
 
 /// Sets an agent's status.
 #[utoipa::path(put, path = "/api/v1/agents/{id}/status", tag = "agents", params(("id" = UserId, Path)), request_body = SetStatus, responses((status = 200, body = AgentView), (status = 404), (status = 422)))]
-pub async fn set(State(app): State<App>, staff: Staff, Path(agent): Path<UserId>, Body(set): Body<SetStatus>) -> Result<Json<AgentView>, Problem> {
+pub async fn set(
+    State(app): State<App>,
+    staff: Staff,
+    Path(agent): Path<UserId>,
+    Body(set): Body<SetStatus>,
+) -> Result<Json<AgentView>, Problem> {
     apply(&app, staff.tenant, agent, set).await
 }
 
 async fn apply(app: &App, tenant: TenantId, agent: UserId, set: SetStatus) -> Result<Json<AgentView>, Problem> {
     let reason = set.reason.as_deref().map(str::trim).filter(|it| !it.is_empty());
     if reason.is_some_and(|it| it.chars().count() > MAX_REASON || it.chars().any(char::is_control)) {
-        return Err(Problem::field("/reason", format!("must have at most {MAX_REASON} characters and no control characters")));
+        return Err(Problem::field(
+            "/reason",
+            format!("must have at most {MAX_REASON} characters and no control characters"),
+        ));
     }
     let agent = presence::set_status(&app.dispatch, tenant, agent, set.status, reason, app.clock.now()).await?;
     agent.map(Json).ok_or_else(|| Problem::of(problem::NOT_FOUND))

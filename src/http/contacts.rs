@@ -33,13 +33,22 @@ async fn visible(app: &App, staff: &Staff, contact: ContactId) -> Result<Contact
 
 /// One contact. Agents see contacts of their own rooms.
 #[utoipa::path(get, path = "/api/v1/contacts/{id}", tag = "contacts", params(("id" = ContactId, Path)), responses((status = 200, body = ContactView), (status = 403), (status = 404)))]
-pub async fn show(State(app): State<App>, staff: Staff, Path(contact): Path<ContactId>) -> Result<Json<ContactView>, Problem> {
+pub async fn show(
+    State(app): State<App>,
+    staff: Staff,
+    Path(contact): Path<ContactId>,
+) -> Result<Json<ContactView>, Problem> {
     visible(&app, &staff, contact).await.map(Json)
 }
 
 /// Corrects a contact's name, e-mail address or phone number.
 #[utoipa::path(patch, path = "/api/v1/contacts/{id}", tag = "contacts", params(("id" = ContactId, Path)), request_body = ContactInput, responses((status = 200, body = ContactView), (status = 403), (status = 404), (status = 422)))]
-pub async fn change(State(app): State<App>, staff: Staff, Path(contact): Path<ContactId>, RawJson(body): RawJson) -> Result<Json<ContactView>, Problem> {
+pub async fn change(
+    State(app): State<App>,
+    staff: Staff,
+    Path(contact): Path<ContactId>,
+    RawJson(body): RawJson,
+) -> Result<Json<ContactView>, Problem> {
     let was = visible(&app, &staff, contact).await?;
     let stored = ContactInput { name: was.name, first_name: was.first_name, email: was.email, phone: was.phone };
     let input: ContactInput = patched(shown(&stored), &body)?;
@@ -48,8 +57,14 @@ pub async fn change(State(app): State<App>, staff: Staff, Path(contact): Path<Co
     let mut tx = app.db.begin().await?;
     store::update(&mut tx, staff.tenant, contact, &input, now).await?;
     let view = store::find(&mut tx, staff.tenant, contact).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
-    let event =
-        NewEvent { tenant: staff.tenant, kind: Kind::ContactUpdated, room: None, agent: staff.user(), former_agent: None, data: shown(&view) };
+    let event = NewEvent {
+        tenant: staff.tenant,
+        kind: Kind::ContactUpdated,
+        room: None,
+        agent: staff.user(),
+        former_agent: None,
+        data: shown(&view),
+    };
     events::append(&mut tx, now, &[event]).await?;
     tx.commit().await?;
     app.ring_events(staff.tenant);
@@ -58,7 +73,12 @@ pub async fn change(State(app): State<App>, staff: Staff, Path(contact): Path<Co
 
 /// A contact's rooms, oldest first.
 #[utoipa::path(get, path = "/api/v1/contacts/{id}/rooms", tag = "contacts", params(("id" = ContactId, Path), Page), responses((status = 200, body = List<RoomView>), (status = 403), (status = 404)))]
-pub async fn rooms(State(app): State<App>, staff: Staff, Path(contact): Path<ContactId>, Query(page): Query<Page>) -> Result<Json<List<RoomView>>, Problem> {
+pub async fn rooms(
+    State(app): State<App>,
+    staff: Staff,
+    Path(contact): Path<ContactId>,
+    Query(page): Query<Page>,
+) -> Result<Json<List<RoomView>>, Problem> {
     visible(&app, &staff, contact).await?;
     let agent = if only_agent(&staff) { staff.user().map(|it| it.0) } else { None };
     list_page(&app, &staff, &Filter { contact: Some(contact.0), agent, ..Filter::default() }, &page).await

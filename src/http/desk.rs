@@ -14,7 +14,8 @@ use super::problem::{self, Problem};
 struct Files;
 
 /// Only our own files run; pictures of customers come from Meta's hosts.
-const POLICY: &str = "default-src 'self'; img-src 'self' https: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+const POLICY: &str =
+    "default-src 'self'; img-src 'self' https: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
 fn file(name: &str) -> Result<Response, Problem> {
     let found = Files::get(name).ok_or_else(|| Problem::of(problem::NOT_FOUND))?;

@@ -67,11 +67,19 @@ pub struct Events {
     params(From, ("Last-Event-ID" = Option<String>, Header, description = "the same as `after`, sent by browsers that resume")),
     responses((status = 200, description = "a page; or, if asked for, an endless text/event-stream of the same events", body = Events), (status = 422)),
 )]
-pub async fn events(State(app): State<App>, staff: Staff, headers: HeaderMap, Query(from): Query<From>) -> Result<Response, Problem> {
-    let streams = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).is_some_and(|it| it.contains("text/event-stream"));
+pub async fn events(
+    State(app): State<App>,
+    staff: Staff,
+    headers: HeaderMap,
+    Query(from): Query<From>,
+) -> Result<Response, Problem> {
+    let streams =
+        headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).is_some_and(|it| it.contains("text/event-stream"));
     let resumed = headers.get("last-event-id").and_then(|it| it.to_str().ok()).filter(|_| streams);
     let after = resumed.or(from.after.as_deref()).filter(|it| !it.is_empty());
-    let after = after.map(|it| it.parse::<Cursor>().map_err(|()| Problem::field("after", "is not a cursor of this log"))).transpose()?;
+    let after = after
+        .map(|it| it.parse::<Cursor>().map_err(|()| Problem::field("after", "is not a cursor of this log")))
+        .transpose()?;
     let agent = if super::rooms::only_agent(&staff) { staff.user() } else { None };
     let reader = Reader { tenant: staff.tenant, agent };
     if streams {

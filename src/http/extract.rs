@@ -129,7 +129,9 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 fn refuse(at: String, error: serde_json::Error) -> Problem {
     use serde_json::error::Category;
     match error.classify() {
-        Category::Syntax | Category::Eof | Category::Io => Problem::of(problem::UNREADABLE).detail(format!("the body is not JSON: {error}")),
+        Category::Syntax | Category::Eof | Category::Io => {
+            Problem::of(problem::UNREADABLE).detail(format!("the body is not JSON: {error}"))
+        }
         Category::Data => {
             let text = error.to_string();
             let text = text.split(" at line ").next().unwrap_or(&text).to_owned();

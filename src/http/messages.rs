@@ -36,7 +36,9 @@ impl From<WriteError> for Problem {
             WriteError::Closed => Problem::of(problem::ROOM_CLOSED),
             WriteError::WindowClosed => Problem::of(problem::WINDOW_CLOSED),
             WriteError::Newer(messages) => Problem::of(problem::NEWER_MESSAGES).with("messages", shown(&messages)),
-            WriteError::Invalid(errors) => Problem::invalid(errors.into_iter().map(|(pointer, detail)| (format!("/content{pointer}"), detail))),
+            WriteError::Invalid(errors) => {
+                Problem::invalid(errors.into_iter().map(|(pointer, detail)| (format!("/content{pointer}"), detail)))
+            }
             WriteError::KeyReused => Problem::of(problem::IDEMPOTENCY_MISMATCH),
             WriteError::Db(source) => source.into(),
         }
@@ -67,7 +69,12 @@ pub struct Messages {
 
 /// A room's messages in order of `seq`.
 #[utoipa::path(get, path = "/api/v1/rooms/{id}/messages", tag = "rooms", params(("id" = RoomId, Path), Between), responses((status = 200, body = Messages), (status = 403), (status = 404)))]
-pub async fn list(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, Query(between): Query<Between>) -> Result<Json<Messages>, Problem> {
+pub async fn list(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    Query(between): Query<Between>,
+) -> Result<Json<Messages>, Problem> {
     visible(&app, &staff, room).await?;
     let limit = between.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -102,7 +109,13 @@ pub struct Reply {
     request_body = Reply,
     responses((status = 201, body = MessageView), (status = 403), (status = 404), (status = 409, description = "closed room, closed window, or newer messages"), (status = 422)),
 )]
-pub async fn write(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, headers: HeaderMap, RawJson(body): RawJson) -> Result<Response, Problem> {
+pub async fn write(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    headers: HeaderMap,
+    RawJson(body): RawJson,
+) -> Result<Response, Problem> {
     let reply: Reply = parse(&body)?;
     let key = idempotency_key(&headers, room, &body)?;
     let draft = Draft { content: reply.content, seen_seq: reply.seen_seq, key };
@@ -113,7 +126,8 @@ pub async fn write(State(app): State<App>, staff: Staff, Path(room): Path<RoomId
 fn idempotency_key(headers: &HeaderMap, room: RoomId, body: &[u8]) -> Result<Option<(String, [u8; 32])>, Problem> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().ok().filter(|it| !it.is_empty() && it.len() <= MAX_KEY);
-    let key = key.ok_or_else(|| Problem::field("Idempotency-Key", format!("must be 1–{MAX_KEY} visible ASCII characters")))?;
+    let key =
+        key.ok_or_else(|| Problem::field("Idempotency-Key", format!("must be 1–{MAX_KEY} visible ASCII characters")))?;
     let hash = Sha256::new().chain_update(room.0.as_bytes()).chain_update(body).finalize();
     Ok(Some((key.to_owned(), hash.into())))
 }
@@ -140,7 +154,12 @@ pub struct Note {
 
 /// Writes an internal note into the room.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/notes", tag = "rooms", params(("id" = RoomId, Path)), request_body = Note, responses((status = 201, body = MessageView), (status = 403), (status = 404), (status = 409), (status = 422)))]
-pub async fn note(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, Body(note): Body<Note>) -> Result<Response, Problem> {
+pub async fn note(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    Body(note): Body<Note>,
+) -> Result<Response, Problem> {
     let text = note.text.trim().to_owned();
     if text.is_empty() || text.chars().count() > MAX_NOTE || text.contains('\0') {
         return Err(Problem::field("/text", format!("must have 1–{MAX_NOTE} characters and no NUL")));
@@ -148,7 +167,9 @@ pub async fn note(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>
     let mut tx = app.db.begin().await?;
     let mut locked = lock_held(&mut tx, &staff, room).await?;
     let content = Content::Text { text };
-    let message = say::write(&mut tx, staff.tenant, &mut locked, &writer(&staff), Direction::Note, &content, app.clock.now()).await?;
+    let message =
+        say::write(&mut tx, staff.tenant, &mut locked, &writer(&staff), Direction::Note, &content, app.clock.now())
+            .await?;
     tx.commit().await?;
     app.ring_events(staff.tenant);
     Ok(created(&message))

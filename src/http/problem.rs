@@ -169,6 +169,14 @@ impl Problem {
         Self::of(INTERNAL)
     }
 
+    /// For the command line: what is wrong, and where.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let fields: Vec<_> = self.errors.iter().map(|it| format!("{} {}", it.pointer, it.detail)).collect();
+        let detail = self.detail.clone().unwrap_or_else(|| self.kind.title.to_owned());
+        if fields.is_empty() { detail } else { fields.join("; ") }
+    }
+
     /// The kind's page.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -180,9 +188,13 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         // What passes by itself (no connection, shutting down, a lost race) is 503; the rest is a fault of ours.
         let passing = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                true
+            }
             sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-                code.starts_with("57P") || code.starts_with("08") || ["40001", "40P01", "55P03", "57014", "53300"].contains(&&*code)
+                code.starts_with("57P")
+                    || code.starts_with("08")
+                    || ["40001", "40P01", "55P03", "57014", "53300"].contains(&&*code)
             }),
             _ => false,
         };

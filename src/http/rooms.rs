@@ -56,7 +56,9 @@ pub(super) fn mover(staff: &Staff) -> Mover {
 /// The room, if the caller may see it: 403 for a colleague's, 404 for another tenant's.
 pub(super) async fn visible(app: &App, staff: &Staff, room: RoomId) -> Result<RoomView, Problem> {
     let mut db = app.db.acquire().await?;
-    let view = store::find_view(&mut db, staff.tenant, room, app.clock.now()).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
+    let view = store::find_view(&mut db, staff.tenant, room, app.clock.now())
+        .await?
+        .ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mine = view.agent.as_ref().map(|it| it.id).or(view.offer.as_ref().map(|it| it.agent_id.0));
     if staff.sees_all() || (mine.is_some() && mine == staff.user().map(|it| it.0)) {
         Ok(view)
@@ -111,7 +113,12 @@ fn statuses(text: &str) -> Result<Vec<Status>, Problem> {
 }
 
 /// A page of rooms, oldest first.
-pub(super) async fn list_page(app: &App, staff: &Staff, filter: &Filter, page: &Page) -> Result<Json<List<RoomView>>, Problem> {
+pub(super) async fn list_page(
+    app: &App,
+    staff: &Staff,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Json<List<RoomView>>, Problem> {
     let limit = page.limit()?;
     let ids = store::list_ids(&app.db, staff.tenant, filter, page.after()?, limit + 1).await?;
     let mut db = app.db.acquire().await?;
@@ -122,7 +129,11 @@ pub(super) async fn list_page(app: &App, staff: &Staff, filter: &Filter, page: &
 
 /// Rooms, oldest first. Agents see those offered to or held by them.
 #[utoipa::path(get, path = "/api/v1/rooms", tag = "rooms", params(Narrow), responses((status = 200, body = List<RoomView>)))]
-pub async fn list(State(app): State<App>, staff: Staff, Query(narrow): Query<Narrow>) -> Result<Json<List<RoomView>>, Problem> {
+pub async fn list(
+    State(app): State<App>,
+    staff: Staff,
+    Query(narrow): Query<Narrow>,
+) -> Result<Json<List<RoomView>>, Problem> {
     let own = if staff.sees_all() { None } else { staff.user().map(|it| it.0) };
     if own.is_some() && narrow.agent_id.is_some() && narrow.agent_id != own {
         return Ok(Json(List { items: Vec::new(), next: None }));
@@ -139,7 +150,11 @@ pub async fn list(State(app): State<App>, staff: Staff, Query(narrow): Query<Nar
 
 /// Rooms offered to me and rooms I hold.
 #[utoipa::path(get, path = "/api/v1/me/rooms", tag = "agents", params(Page), responses((status = 200, body = List<RoomView>)))]
-pub async fn mine(State(app): State<App>, Me(staff, me): Me, Query(page): Query<Page>) -> Result<Json<List<RoomView>>, Problem> {
+pub async fn mine(
+    State(app): State<App>,
+    Me(staff, me): Me,
+    Query(page): Query<Page>,
+) -> Result<Json<List<RoomView>>, Problem> {
     let filter = Filter { status: Some(vec![Status::Offered, Status::Active]), agent: Some(me.0), ..Filter::default() };
     list_page(&app, &staff, &filter, &page).await
 }
@@ -152,13 +167,21 @@ pub async fn show(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>
 
 /// The offer to me becomes my active room.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/accept", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 404), (status = 409, description = "the offer is gone")))]
-pub async fn accept(State(app): State<App>, Me(staff, me): Me, Path(room): Path<RoomId>) -> Result<Json<RoomView>, Problem> {
+pub async fn accept(
+    State(app): State<App>,
+    Me(staff, me): Me,
+    Path(room): Path<RoomId>,
+) -> Result<Json<RoomView>, Problem> {
     Ok(Json(moves::accept(&app.dispatch, staff.tenant, room, me, app.clock.now()).await?))
 }
 
 /// The room goes back to its place and rings elsewhere.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/decline", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 404), (status = 409, description = "the offer is gone")))]
-pub async fn decline(State(app): State<App>, Me(staff, me): Me, Path(room): Path<RoomId>) -> Result<Json<RoomView>, Problem> {
+pub async fn decline(
+    State(app): State<App>,
+    Me(staff, me): Me,
+    Path(room): Path<RoomId>,
+) -> Result<Json<RoomView>, Problem> {
     Ok(Json(moves::decline(&app.dispatch, staff.tenant, room, me, app.clock.now()).await?))
 }
 
@@ -176,20 +199,30 @@ pub struct Transfer {
 
 /// Hands a room over to a queue or an agent.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/transfer", tag = "rooms", params(("id" = RoomId, Path)), request_body = Transfer, responses((status = 200, body = RoomView), (status = 403), (status = 404), (status = 409), (status = 422)))]
-pub async fn transfer(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, Body(to): Body<Transfer>) -> Result<Json<RoomView>, Problem> {
+pub async fn transfer(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    Body(to): Body<Transfer>,
+) -> Result<Json<RoomView>, Problem> {
     let target = match (to.queue_id, to.agent_id) {
         (Some(queue), None) => Target::Queue(queue),
         (None, Some(agent)) => Target::Agent(agent),
         _ => return Err(Problem::field("/queue_id", "give either queue_id or agent_id")),
     };
     let note = checked_note(to.note)?;
-    Ok(Json(moves::transfer(&app.dispatch, staff.tenant, room, &mover(&staff), target, note.as_deref(), app.clock.now()).await?))
+    Ok(Json(
+        moves::transfer(&app.dispatch, staff.tenant, room, &mover(&staff), target, note.as_deref(), app.clock.now())
+            .await?,
+    ))
 }
 
 fn checked_note(note: Option<String>) -> Result<Option<String>, Problem> {
     let note = note.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
     match &note {
-        Some(note) if note.chars().count() > MAX_NOTE => Err(Problem::field("/note", format!("must have at most {MAX_NOTE} characters"))),
+        Some(note) if note.chars().count() > MAX_NOTE => {
+            Err(Problem::field("/note", format!("must have at most {MAX_NOTE} characters")))
+        }
         Some(note) if note.contains('\0') => Err(Problem::field("/note", "must not contain NUL")),
         _ => Ok(note),
     }
@@ -207,10 +240,26 @@ pub struct Close {
 
 /// Ends a room: the closing text goes out, the seat is free.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/close", tag = "rooms", params(("id" = RoomId, Path)), request_body = Option<Close>, responses((status = 200, body = RoomView), (status = 403), (status = 404), (status = 409, description = "closed already"), (status = 422, description = "a tag is required")))]
-pub async fn close(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, OptionalJson(close): OptionalJson<Close>) -> Result<Json<RoomView>, Problem> {
+pub async fn close(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    OptionalJson(close): OptionalJson<Close>,
+) -> Result<Json<RoomView>, Problem> {
     let tags = close.tags.map(checked_tags).transpose()?;
     let note = checked_note(close.note)?;
-    Ok(Json(moves::close(&app.dispatch, staff.tenant, room, &mover(&staff), tags.as_deref(), note.as_deref(), app.clock.now()).await?))
+    Ok(Json(
+        moves::close(
+            &app.dispatch,
+            staff.tenant,
+            room,
+            &mover(&staff),
+            tags.as_deref(),
+            note.as_deref(),
+            app.clock.now(),
+        )
+        .await?,
+    ))
 }
 
 /// Whom a room is given to.
@@ -223,8 +272,14 @@ pub struct Take {
 
 /// Takes a room, or gives it to an agent, whoever holds it.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/take", tag = "rooms", params(("id" = RoomId, Path)), request_body = Option<Take>, responses((status = 200, body = RoomView), (status = 404), (status = 409), (status = 422)))]
-pub async fn take(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, OptionalJson(take): OptionalJson<Take>) -> Result<Json<RoomView>, Problem> {
-    let agent = take.agent_id.or(staff.user()).ok_or_else(|| Problem::field("/agent_id", "an API key must name the agent"))?;
+pub async fn take(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    OptionalJson(take): OptionalJson<Take>,
+) -> Result<Json<RoomView>, Problem> {
+    let agent =
+        take.agent_id.or(staff.user()).ok_or_else(|| Problem::field("/agent_id", "an API key must name the agent"))?;
     Ok(Json(moves::take(&app.dispatch, staff.tenant, room, agent, app.clock.now()).await?))
 }
 
@@ -244,7 +299,10 @@ fn checked_tags(tags: Vec<String>) -> Result<Vec<String>, Problem> {
     for (at, tag) in tags.into_iter().enumerate() {
         let tag = tag.trim().to_owned();
         if tag.is_empty() || tag.chars().count() > MAX_TAG || tag.chars().any(char::is_control) {
-            return Err(Problem::field(&format!("/tags/{at}"), format!("must have 1–{MAX_TAG} characters and no control characters")));
+            return Err(Problem::field(
+                &format!("/tags/{at}"),
+                format!("must have 1–{MAX_TAG} characters and no control characters"),
+            ));
         }
         if !checked.contains(&tag) {
             checked.push(tag);
@@ -255,7 +313,12 @@ fn checked_tags(tags: Vec<String>) -> Result<Vec<String>, Problem> {
 
 /// Sets a room's tags.
 #[utoipa::path(put, path = "/api/v1/rooms/{id}/tags", tag = "rooms", params(("id" = RoomId, Path)), request_body = Tags, responses((status = 200, body = RoomView), (status = 403), (status = 404), (status = 409), (status = 422)))]
-pub async fn tags(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, Body(tags): Body<Tags>) -> Result<Json<RoomView>, Problem> {
+pub async fn tags(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    Body(tags): Body<Tags>,
+) -> Result<Json<RoomView>, Problem> {
     let tags = checked_tags(tags.tags)?;
     let mut tx = app.db.begin().await?;
     lock_held(&mut tx, &staff, room).await?;
@@ -294,7 +357,12 @@ pub struct Typing {
 
 /// Shows the contact that the holder types.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/typing", tag = "rooms", params(("id" = RoomId, Path)), request_body = Typing, responses((status = 204), (status = 403), (status = 404), (status = 409)))]
-pub async fn typing(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>, Body(typing): Body<Typing>) -> Result<axum::http::StatusCode, Problem> {
+pub async fn typing(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+    Body(typing): Body<Typing>,
+) -> Result<axum::http::StatusCode, Problem> {
     use crate::channels::messenger::send::SenderAction;
     let mut tx = app.db.begin().await?;
     lock_held(&mut tx, &staff, room).await?;

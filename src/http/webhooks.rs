@@ -36,7 +36,11 @@ fn refuse(refused: &Refused) -> Problem {
     responses((status = 200, description = "exactly the challenge", content_type = "text/plain", body = String),
         (status = 403, description = "wrong mode or token"), (status = 404, description = "unknown key")),
 )]
-pub async fn verify(State(app): State<App>, Path(key): Path<String>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub async fn verify(
+    State(app): State<App>,
+    Path(key): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let verified = app.intake.verify(&key, query.as_deref().unwrap_or_default()).await?;
     let challenge = verified.map_err(|it| refuse(&it))?.ok_or_else(|| Problem::of(problem::BAD_HANDSHAKE))?;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];

@@ -95,7 +95,8 @@ impl Intake {
         let room = Arc::new(Semaphore::new(MOST_WAITING_KIB as usize));
         let intake = Self { db, bell, seal, clock, apps: Arc::default(), jobs, room };
         crew.spawn(write(intake.db.clone(), intake.bell.clone(), intake.clock.clone(), waiting, crew.stop_token()));
-        let (apps, mut changes, stop) = (Arc::clone(&intake.apps), intake.bell.waiter(crate::db::bell::Work::Config), crew.stop_token());
+        let (apps, mut changes, stop) =
+            (Arc::clone(&intake.apps), intake.bell.waiter(crate::db::bell::Work::Config), crew.stop_token());
         crew.spawn(async move {
             loop {
                 tokio::select! {
@@ -165,10 +166,9 @@ impl Intake {
 
     fn is_signed(&self, app: &Keys, signature: Option<&str>, body: &[u8]) -> bool {
         signature::verify(&app.secret, signature, body).is_ok()
-            || app
-                .previous
-                .as_ref()
-                .is_some_and(|(secret, until)| self.clock.now() < *until && signature::verify(secret, signature, body).is_ok())
+            || app.previous.as_ref().is_some_and(|(secret, until)| {
+                self.clock.now() < *until && signature::verify(secret, signature, body).is_ok()
+            })
     }
 
     fn kept(&self, key: &str) -> Option<Kept> {
@@ -195,7 +195,12 @@ impl Intake {
             (Some(sealed), Some(until)) => Some((open(sealed, "app_secret")?, until)),
             _ => None,
         };
-        let app = Arc::new(Keys { owner: found.owner, id: found.id, secret: open(&found.app_secret, "app_secret")?, previous });
+        let app = Arc::new(Keys {
+            owner: found.owner,
+            id: found.id,
+            secret: open(&found.app_secret, "app_secret")?,
+            previous,
+        });
         let kept = Kept { app: Arc::clone(&app), loaded: Instant::now() };
         self.apps.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), kept);
         Ok(app)

@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use super::store::{self, Done, Pending};
 use crate::{
-    channels::{Event, What, meta::envelope::Lane, messenger::normalize::normalize},
+    channels::{Event, What, messenger::normalize::normalize, meta::envelope::Lane},
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
@@ -96,7 +96,10 @@ impl Worker for Applier {
 impl Applier {
     async fn park(&self, item: &Pending, error: &sqlx::Error, now: Moment) -> anyhow::Result<()> {
         // The kind of error only: its text may quote what the customer wrote.
-        let code = error.as_database_error().and_then(|it| it.code()).map_or_else(|| "unknown".to_owned(), |it| it.into_owned());
+        let code = error
+            .as_database_error()
+            .and_then(|it| it.code())
+            .map_or_else(|| "unknown".to_owned(), |it| it.into_owned());
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
         let mut tx = self.db.begin().await?;
@@ -110,8 +113,13 @@ impl Applier {
 fn is_about_data(error: &sqlx::Error) -> bool {
     match error {
         // Deadlocks, time-outs and shutdowns pass; these classes (data, integrity, syntax) do not.
-        sqlx::Error::Database(db) => db.code().is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class))),
-        sqlx::Error::Encode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => true,
+        sqlx::Error::Database(db) => {
+            db.code().is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
+        }
+        sqlx::Error::Encode(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::RowNotFound => true,
         _ => false,
     }
 }
@@ -155,8 +163,10 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
                 together.extend(line.pop_front());
             }
         }
-        let inbound: Vec<_> =
-            together.into_iter().filter_map(|(item, event)| Some((item, inbound(item, event, place(routes.get(&item.widget), now))?))).collect();
+        let inbound: Vec<_> = together
+            .into_iter()
+            .filter_map(|(item, event)| Some((item, inbound(item, event, place(routes.get(&item.widget), now))?)))
+            .collect();
         if !inbound.is_empty() {
             let (came, messages): (Vec<_>, Vec<_>) = inbound.into_iter().unzip();
             let received = receive::receive(tx, &messages, now).await?;
@@ -167,7 +177,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
         }
         for key in &order {
             let line = senders.get_mut(key).expect("every key in order has a line");
-            while let Some((item, event)) = line.pop_front_if(|(_, event)| !matches!(event.what, What::Inbound { .. })) {
+            while let Some((item, event)) = line.pop_front_if(|(_, event)| !matches!(event.what, What::Inbound { .. }))
+            {
                 finished.push(apply_one(tx, item, event, now).await?);
             }
         }
@@ -188,12 +199,21 @@ fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<I
 
 async fn apply_one(tx: &mut PgConnection, item: &Pending, event: Event, now: Moment) -> sqlx::Result<Done> {
     let (tenant, widget, sender): (TenantId, WidgetId, _) = (item.tenant, item.widget, item.sender.clone());
-    let receipt = |external_ids, watermark| Receipt { tenant, widget, sender: sender.clone(), external_ids, watermark, at: event.at };
+    let receipt = |external_ids, watermark| Receipt {
+        tenant,
+        widget,
+        sender: sender.clone(),
+        external_ids,
+        watermark,
+        at: event.at,
+    };
     match event.what {
         What::Echo { external_id, metadata, content, .. } => {
             let echo = Echo { tenant, widget, sender, at: event.at, external_id, metadata, content };
             Ok(match receipts::echo(tx, &echo, now).await? {
-                Echoed::Settled(room, message) => Done { outcome: Some("settled".to_owned()), ..done_in(item, "applied", room, message) },
+                Echoed::Settled(room, message) => {
+                    Done { outcome: Some("settled".to_owned()), ..done_in(item, "applied", room, message) }
+                }
                 Echoed::Stored(room, message) => done_in(item, "applied", room, message),
                 Echoed::Duplicate(room, message) => done_in(item, "duplicate", room, message),
             })

@@ -46,7 +46,9 @@ pub async fn find_app(db: &PgPool, key: &str) -> sqlx::Result<Option<StoredApp>>
 
 /// The callback was verified.
 pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<()> {
-    sqlx::query!("update meta_apps set verified_at = $3 where tenant_id = $1 and id = $2", owner.0, app.0, now).execute(db).await?;
+    sqlx::query!("update meta_apps set verified_at = $3 where tenant_id = $1 and id = $2", owner.0, app.0, now)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -88,7 +88,12 @@ impl ApiKeyInput {
             faults.add("/scopes", "must have at least one");
         }
         let mut kept = Vec::new();
-        self.scopes.retain(|it| !kept.contains(it) && { kept.push(*it); true });
+        self.scopes.retain(|it| {
+            !kept.contains(it) && {
+                kept.push(*it);
+                true
+            }
+        });
         faults.done()
     }
 }
@@ -97,7 +102,12 @@ impl ApiKeyInput {
 ///
 /// # Errors
 /// If the database does not answer.
-pub async fn create(db: &mut PgConnection, tenant: TenantId, input: ApiKeyInput, now: Moment) -> sqlx::Result<(ApiKey, String)> {
+pub async fn create(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    input: ApiKeyInput,
+    now: Moment,
+) -> sqlx::Result<(ApiKey, String)> {
     let text = new_token(KEY, tenant);
     let ApiKeyInput { name, scopes } = input;
     let key = ApiKey { id: KeyId::fresh(now), name, scopes, created_at: now, last_used_at: None };

@@ -173,7 +173,9 @@ pub async fn find_user(db: &PgPool, tenant: TenantId, id: UserId) -> sqlx::Resul
 ///
 /// The tenant's row is locked first: of two admins who take the role from each other, one must find the other gone.
 pub async fn lock_user(db: &mut PgConnection, tenant: TenantId, id: UserId) -> sqlx::Result<Option<User>> {
-    sqlx::query!("select 1 as one from tenants where id = $1 for no key update", tenant.0).fetch_optional(&mut *db).await?;
+    sqlx::query!("select 1 as one from tenants where id = $1 for no key update", tenant.0)
+        .fetch_optional(&mut *db)
+        .await?;
     sqlx::query_as!(
         User,
         r#"select u.id as "id: UserId", u.email, u.name, u.roles as "roles: Vec<Role>", a.max_chats, u.active,

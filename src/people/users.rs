@@ -20,7 +20,8 @@ const MAX_PASSWORD: usize = 1000;
 const MAX_EMAIL: usize = 254;
 /// Most rooms that an agent may have at a time.
 const MAX_CHATS: i32 = 50;
-const DEFAULT_CHATS: i32 = 4;
+/// Most rooms of an agent for whom nothing else is set.
+pub const DEFAULT_CHATS: i32 = 4;
 
 words! {
     /// Whether an agent is given rooms.
@@ -158,7 +159,12 @@ impl UserInput {
             faults.add("/roles", "must have at least one");
         }
         let mut kept = Vec::new();
-        self.roles.retain(|it| !kept.contains(it) && { kept.push(*it); true });
+        self.roles.retain(|it| {
+            !kept.contains(it) && {
+                kept.push(*it);
+                true
+            }
+        });
         faults.range("/max_chats", self.max_chats, 0..=MAX_CHATS);
         faults.done()
     }

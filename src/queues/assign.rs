@@ -76,7 +76,12 @@ pub async fn assign(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx:
     Ok(lapsed + given)
 }
 
-async fn give(tx: &mut sqlx::PgConnection, tenant: TenantId, agents: Vec<super::pick::Candidate>, now: Moment) -> sqlx::Result<usize> {
+async fn give(
+    tx: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    agents: Vec<super::pick::Candidate>,
+    now: Moment,
+) -> sqlx::Result<usize> {
     let seats: i64 = agents.iter().map(|it| it.seats - it.taken).sum();
     let waiting = store::lock_waiting(tx, tenant, now, seats.min(MOST_AT_ONCE)).await?;
     let facts: Vec<_> = waiting.iter().map(|it| it.fact.clone()).collect();
@@ -101,14 +106,25 @@ async fn give(tx: &mut sqlx::PgConnection, tenant: TenantId, agents: Vec<super::
 }
 
 /// The opening text, when an agent gets an active room.
-pub(super) async fn open(tx: &mut sqlx::PgConnection, tenant: TenantId, room: RoomId, agent: UserId, now: Moment) -> sqlx::Result<()> {
+pub(super) async fn open(
+    tx: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    agent: UserId,
+    now: Moment,
+) -> sqlx::Result<()> {
     let Some(mut locked) = rooms::store::lock(tx, tenant, room).await? else { return Ok(()) };
     let name = super::store::presence::load_name(tx, tenant, agent).await?;
     automatic::say(tx, tenant, &mut locked, Occasion::Opening { agent: &name }, now).await
 }
 
 /// Tells the log what rooms have become: offered, accepted, or waiting again.
-pub(super) async fn announce(tx: &mut sqlx::PgConnection, tenant: TenantId, rooms: &[RoomId], now: Moment) -> sqlx::Result<()> {
+pub(super) async fn announce(
+    tx: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    rooms: &[RoomId],
+    now: Moment,
+) -> sqlx::Result<()> {
     let ids: Vec<Uuid> = rooms.iter().map(|it| it.0).collect();
     let views = rooms::store::list_views(tx, &vec![tenant.0; ids.len()], &ids, now).await?;
     let log: Vec<_> = views
@@ -160,13 +176,17 @@ async fn release(tx: &mut sqlx::PgConnection, tenant: TenantId, now: Moment) -> 
 ///
 /// # Errors
 /// The database's.
-pub async fn load_routes(tx: &mut sqlx::PgConnection, widgets: &[(TenantId, WidgetId)]) -> sqlx::Result<HashMap<WidgetId, Route>> {
+pub async fn load_routes(
+    tx: &mut sqlx::PgConnection,
+    widgets: &[(TenantId, WidgetId)],
+) -> sqlx::Result<HashMap<WidgetId, Route>> {
     let tenants: Vec<_> = widgets.iter().map(|it| it.0.0).collect();
     let ids: Vec<_> = widgets.iter().map(|it| it.1.0).collect();
     let stored = store::list_routes(tx, &tenants, &ids).await?;
     let routes = stored.into_iter().map(|it| {
         // Schedules are checked when they are stored; one that cannot be read any more counts as always open, so that nobody is turned away.
-        let hours = it.schedule.and_then(|it| serde_json::from_value::<Schedule>(it).ok()).and_then(|it| it.parse().ok());
+        let hours =
+            it.schedule.and_then(|it| serde_json::from_value::<Schedule>(it).ok()).and_then(|it| it.parse().ok());
         let holds = it.after_hours == "hold";
         (it.widget, Route { queue: QueueId(it.queue), hours, offline_message: it.offline_message, holds })
     });

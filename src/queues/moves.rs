@@ -59,7 +59,13 @@ pub enum MoveError {
 ///
 /// # Errors
 /// [`MoveError::OfferGone`] if it lapsed or was never mine.
-pub async fn accept(dispatch: &Dispatch, tenant: TenantId, room: RoomId, me: UserId, now: Moment) -> Result<RoomView, MoveError> {
+pub async fn accept(
+    dispatch: &Dispatch,
+    tenant: TenantId,
+    room: RoomId,
+    me: UserId,
+    now: Moment,
+) -> Result<RoomView, MoveError> {
     let mut tx = dispatch.db.begin().await?;
     let locked = lock(&mut tx, tenant, room).await?;
     if !(locked.status == Status::Active && locked.agent == Some(me)) {
@@ -75,7 +81,13 @@ pub async fn accept(dispatch: &Dispatch, tenant: TenantId, room: RoomId, me: Use
 ///
 /// # Errors
 /// [`MoveError::OfferGone`] if it lapsed or was never mine.
-pub async fn decline(dispatch: &Dispatch, tenant: TenantId, room: RoomId, me: UserId, now: Moment) -> Result<RoomView, MoveError> {
+pub async fn decline(
+    dispatch: &Dispatch,
+    tenant: TenantId,
+    room: RoomId,
+    me: UserId,
+    now: Moment,
+) -> Result<RoomView, MoveError> {
     let mut tx = dispatch.db.begin().await?;
     let locked = lock(&mut tx, tenant, room).await?;
     check_offer(&locked, me, now)?;
@@ -150,7 +162,13 @@ pub async fn transfer(
 ///
 /// # Errors
 /// See [`MoveError`].
-pub async fn take(dispatch: &Dispatch, tenant: TenantId, room: RoomId, agent: UserId, now: Moment) -> Result<RoomView, MoveError> {
+pub async fn take(
+    dispatch: &Dispatch,
+    tenant: TenantId,
+    room: RoomId,
+    agent: UserId,
+    now: Moment,
+) -> Result<RoomView, MoveError> {
     let mut tx = dispatch.db.begin().await?;
     lock_dispatch(&mut tx, tenant).await?;
     let locked = lock(&mut tx, tenant, room).await?;
@@ -202,7 +220,9 @@ pub async fn close(
     }
     automatic::say(&mut tx, tenant, &mut locked, Occasion::Closing { agent: &mover.name }, now).await?;
     let (reason, holder) = match locked.agent {
-        Some(holder) if locked.status == Status::Active && mover.holds(Some(holder)) => (CloseReason::Agent, Some(holder)),
+        Some(holder) if locked.status == Status::Active && mover.holds(Some(holder)) => {
+            (CloseReason::Agent, Some(holder))
+        }
         holder => (CloseReason::Supervisor, holder.filter(|_| locked.status == Status::Active)),
     };
     store::mark_closed(&mut tx, tenant, room, reason, holder, now).await?;
@@ -234,7 +254,14 @@ fn check_held(room: &LockedRoom, mover: &Mover) -> Result<(), MoveError> {
     }
 }
 
-async fn write_note(tx: &mut PgConnection, tenant: TenantId, room: &mut LockedRoom, mover: &Mover, note: &str, now: Moment) -> sqlx::Result<()> {
+async fn write_note(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &mut LockedRoom,
+    mover: &Mover,
+    note: &str,
+    now: Moment,
+) -> sqlx::Result<()> {
     let writer = match mover.id {
         Some(id) => Writer::agent(id, &mover.name),
         None => Writer::bot(uuid::Uuid::nil(), &mover.name),

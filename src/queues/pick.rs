@@ -60,7 +60,9 @@ pub fn pick(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec
     let mut pairs = Vec::new();
     for at in order {
         let room = &waiting[at];
-        let fits = |it: &&mut Candidate| it.taken < it.seats && it.queues.contains_key(&room.queue) && !room.passed_by.contains(&it.agent.0);
+        let fits = |it: &&mut Candidate| {
+            it.taken < it.seats && it.queues.contains_key(&room.queue) && !room.passed_by.contains(&it.agent.0)
+        };
         let Some(best) = agents.iter_mut().filter(fits).min_by_key(|it| rank(it, room)) else { continue };
         best.taken += 1;
         // Later than everybody who has not been given a room in this round, and in the order of giving.
@@ -96,18 +98,33 @@ mod tests {
 
     fn agent(id: u128, seats: i64, taken: i64, idle_since: i64) -> Candidate {
         let queues = HashMap::from([(QUEUE, 1)]);
-        Candidate { agent: UserId(Uuid::from_u128(id)), seats, taken, idle_since: minute(idle_since), given_at: None, queues }
+        Candidate {
+            agent: UserId(Uuid::from_u128(id)),
+            seats,
+            taken,
+            idle_since: minute(idle_since),
+            given_at: None,
+            queues,
+        }
     }
 
     fn room(id: u128, place: i64) -> Waiting {
         let strategy = Strategy::LongestIdle;
-        Waiting { room: Uuid::from_u128(id), queue: QUEUE, priority: 5, place_at: minute(place), strategy, passed_by: Vec::new() }
+        Waiting {
+            room: Uuid::from_u128(id),
+            queue: QUEUE,
+            priority: 5,
+            place_at: minute(place),
+            strategy,
+            passed_by: Vec::new(),
+        }
     }
 
     #[track_caller]
     fn check(waiting: &[Waiting], agents: Vec<Candidate>, expected: &[(u128, u128)]) {
         let pairs = pick(waiting, agents, minute(100));
-        let pairs: Vec<_> = pairs.into_iter().map(|(at, agent)| (waiting[at].room.as_u128(), agent.0.as_u128())).collect();
+        let pairs: Vec<_> =
+            pairs.into_iter().map(|(at, agent)| (waiting[at].room.as_u128(), agent.0.as_u128())).collect();
         assert_eq!(pairs, expected);
     }
 

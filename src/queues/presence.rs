@@ -4,7 +4,6 @@ use sqlx::PgConnection;
 
 use super::{
     AgentStatus, AgentView, Dispatch,
-
     store::{assign::lock_dispatch, presence as store},
 };
 use crate::{
@@ -57,7 +56,14 @@ pub(super) async fn set(
     let agent = store::find_view(tx, tenant, user).await?;
     if let Some(agent) = &agent {
         let data = shown(agent);
-        let event = NewEvent { tenant, kind: Kind::AgentStatusChanged, room: None, agent: Some(user), former_agent: None, data };
+        let event = NewEvent {
+            tenant,
+            kind: Kind::AgentStatusChanged,
+            room: None,
+            agent: Some(user),
+            former_agent: None,
+            data,
+        };
         events::append(tx, now, &[event]).await?;
     }
     Ok(agent)
@@ -112,4 +118,3 @@ impl Worker for Watch {
         Ok(step)
     }
 }
-

@@ -47,10 +47,13 @@ impl Worker for Profiles {
 async fn ask(outgoing: &Outgoing, it: &store::Nameless) -> anyhow::Result<()> {
     let keys = outgoing.open(it.tenant, &it.page)?;
     let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let profile = outgoing.graph.profile(access, &it.sender_id).await.map_err(|verdict| anyhow::anyhow!("{verdict:?}"))?;
+    let profile =
+        outgoing.graph.profile(access, &it.sender_id).await.map_err(|verdict| anyhow::anyhow!("{verdict:?}"))?;
     let Some(profile) = profile else { return Ok(()) };
     let now = outgoing.clock.now();
-    let name = profile.name.or_else(|| Some([profile.first_name.as_deref()?, profile.last_name.as_deref().unwrap_or("")].join(" ")));
+    let name = profile
+        .name
+        .or_else(|| Some([profile.first_name.as_deref()?, profile.last_name.as_deref().unwrap_or("")].join(" ")));
     let name = name.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
     let mut tx = outgoing.db.begin().await?;
     let (first, picture) = (profile.first_name.as_deref(), profile.picture_url.as_deref());

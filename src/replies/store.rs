@@ -213,7 +213,13 @@ pub async fn list_orphaned(db: &PgPool, now: Moment) -> sqlx::Result<Vec<(Tenant
 }
 
 /// The Page's token is refused: its replies wait for a new one. True if that is news.
-pub async fn mark_disconnected(tx: &mut PgConnection, tenant: TenantId, widget: WidgetId, why: &str, now: Moment) -> sqlx::Result<bool> {
+pub async fn mark_disconnected(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    widget: WidgetId,
+    why: &str,
+    now: Moment,
+) -> sqlx::Result<bool> {
     let checks = serde_json::json!([{ "name": "page_token", "state": "disconnected", "detail": why, "at": crate::clock::show(now) }]);
     let done = sqlx::query!(
         "update widgets

@@ -71,7 +71,15 @@ impl Worker for Sender {
         let now = self.outgoing.clock.now();
         for (tenant, message, room) in store::list_orphaned(&self.outgoing.db, now).await? {
             warn!(tenant.id = %tenant, message.id = %message, "message {message} was being sent when its sender died: uncertain");
-            end(&self.outgoing, tenant, message, room, "uncertain", &problem("send-uncertain", "the sender died while sending", None)).await?;
+            end(
+                &self.outgoing,
+                tenant,
+                message,
+                room,
+                "uncertain",
+                &problem("send-uncertain", "the sender died while sending", None),
+            )
+            .await?;
         }
         let free = self.free.available_permits();
         if free == 0 {
@@ -138,10 +146,14 @@ async fn record(outgoing: &Outgoing, it: &Claimed, verdict: Verdict) -> anyhow::
             outgoing.bell.ring(Topic::Events(it.tenant));
             Ok(())
         }
-        Verdict::Retry { after, at_most, why } if it.attempts < at_most.and_then(|it| i32::try_from(it).ok()).unwrap_or(MOST_TRIES) => {
+        Verdict::Retry { after, at_most, why }
+            if it.attempts < at_most.and_then(|it| i32::try_from(it).ok()).unwrap_or(MOST_TRIES) =>
+        {
             again(outgoing, it, after, true, now, &why).await
         }
-        Verdict::BackOff { after, why, .. } => again(outgoing, it, after.or(Some(Duration::from_secs(60))), false, now, &why).await,
+        Verdict::BackOff { after, why, .. } => {
+            again(outgoing, it, after.or(Some(Duration::from_secs(60))), false, now, &why).await
+        }
         Verdict::Reauth { why } => disconnect(outgoing, it, &why, now).await,
         Verdict::MaybeSent { why } => {
             let error = problem("send-uncertain", "the connection broke while the message was being sent", Some(&why));
@@ -175,8 +187,16 @@ fn name_of(verdict: &Verdict) -> &'static str {
     }
 }
 
-async fn again(outgoing: &Outgoing, it: &Claimed, after: Option<Duration>, counts: bool, now: Moment, why: &GraphError) -> anyhow::Result<()> {
-    let wait = next_wait(it.attempts, rand::random::<f64>()).max(after.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or_default());
+async fn again(
+    outgoing: &Outgoing,
+    it: &Claimed,
+    after: Option<Duration>,
+    counts: bool,
+    now: Moment,
+    why: &GraphError,
+) -> anyhow::Result<()> {
+    let wait = next_wait(it.attempts, rand::random::<f64>())
+        .max(after.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or_default());
     info!(message.id = %it.message, wait_ms = wait.num_milliseconds(), error = %why, "message {} is tried again", it.message);
     let mut tx = outgoing.db.begin().await?;
     store::mark_due(&mut tx, it, now + wait, counts).await?;
@@ -199,8 +219,14 @@ async fn disconnect(outgoing: &Outgoing, it: &Claimed, why: &GraphError, now: Mo
     if news {
         warn!(tenant.id = %it.tenant, widget.id = %it.page.widget, "Page of widget {} is disconnected: its token is refused", it.page.widget);
         let data = json!({ "id": it.page.widget, "health": { "state": "disconnected" } });
-        let event =
-            NewEvent { tenant: it.tenant, kind: Kind::WidgetHealthChanged, room: None, agent: None, former_agent: None, data };
+        let event = NewEvent {
+            tenant: it.tenant,
+            kind: Kind::WidgetHealthChanged,
+            room: None,
+            agent: None,
+            former_agent: None,
+            data,
+        };
         events::append(&mut tx, now, &[event]).await?;
     }
     tx.commit().await?;
@@ -246,7 +272,9 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_minute() {
-        for (attempts, chance, expected_ms) in [(1, 0.0, 1000), (2, 0.0, 2000), (4, 0.0, 8000), (4, 1.0, 10_000), (9, 0.0, 60_000), (500, 0.0, 60_000)] {
+        for (attempts, chance, expected_ms) in
+            [(1, 0.0, 1000), (2, 0.0, 2000), (4, 0.0, 8000), (4, 1.0, 10_000), (9, 0.0, 60_000), (500, 0.0, 60_000)]
+        {
             assert_eq!(next_wait(attempts, chance), TimeDelta::milliseconds(expected_ms), "{attempts}");
         }
     }

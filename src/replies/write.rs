@@ -143,7 +143,11 @@ async fn check_place(
         let newer = rooms::store::list_messages(tx, tenant, room.id, Some(seen), None, 50).await?;
         let newer: Vec<_> = newer
             .into_iter()
-            .filter(|it| it.direction != Direction::System && it.author.kind != AuthorKind::System && it.author.id != writer.author.id)
+            .filter(|it| {
+                it.direction != Direction::System
+                    && it.author.kind != AuthorKind::System
+                    && it.author.id != writer.author.id
+            })
             .collect();
         if !newer.is_empty() {
             return Err(WriteError::Newer(newer));

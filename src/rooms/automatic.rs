@@ -34,7 +34,13 @@ pub enum Occasion<'a> {
 ///
 /// # Errors
 /// The database's.
-pub async fn say(tx: &mut PgConnection, tenant: TenantId, room: &mut LockedRoom, occasion: Occasion<'_>, now: Moment) -> sqlx::Result<()> {
+pub async fn say(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &mut LockedRoom,
+    occasion: Occasion<'_>,
+    now: Moment,
+) -> sqlx::Result<()> {
     let facts = store::load_text_facts(tx, tenant, room.id).await?;
     let (template, agent, next_open) = match &occasion {
         Occasion::Opening { .. } if room.opening_sent => return Ok(()),
@@ -46,7 +52,9 @@ pub async fn say(tx: &mut PgConnection, tenant: TenantId, room: &mut LockedRoom,
         Occasion::Closing { agent } => (text_of(&facts, "closing"), *agent, ""),
         Occasion::Queued => (text_of(&facts, "queued"), "", ""),
         Occasion::Offline(closed) => {
-            if closed.message.trim().is_empty() || !store::mark_offline_told(tx, tenant, room.contact, closed.since).await? {
+            if closed.message.trim().is_empty()
+                || !store::mark_offline_told(tx, tenant, room.contact, closed.since).await?
+            {
                 return Ok(());
             }
             (closed.message.clone(), "", closed.next_open.as_str())
@@ -70,8 +78,13 @@ fn text_of(facts: &TextFacts, name: &str) -> String {
 fn fill(template: &str, facts: &TextFacts, agent: &str, next_open: &str) -> String {
     let name = facts.name.as_deref().unwrap_or_default();
     let first = facts.first_name.as_deref().or(name.split_whitespace().next()).unwrap_or_default();
-    let values =
-        [("{first_name}", first), ("{name}", name), ("{display_name}", &facts.display_name), ("{agent_name}", agent), ("{next_open}", next_open)];
+    let values = [
+        ("{first_name}", first),
+        ("{name}", name),
+        ("{display_name}", &facts.display_name),
+        ("{agent_name}", agent),
+        ("{next_open}", next_open),
+    ];
     let mut out = String::with_capacity(template.len() + 32);
     let mut rest = template;
     // One pass, so that a name that looks like a placeholder is not filled again.
@@ -113,7 +126,11 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_once_and_vanish_without_a_value() {
-        check("Hello {first_name}, {agent_name} of {display_name} here.", Some("Anna Bell"), "Hello Anna, Ben of Acme here.");
+        check(
+            "Hello {first_name}, {agent_name} of {display_name} here.",
+            Some("Anna Bell"),
+            "Hello Anna, Ben of Acme here.",
+        );
         check("Hello {first_name}, welcome.", None, "Hello, welcome.");
         check("{name}", Some("{agent_name}"), "{agent_name}");
         check("back {next_open}", None, "back");

@@ -55,7 +55,8 @@ pub enum Echoed {
 /// The database's.
 pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Result<Echoed> {
     let known =
-        store::receive::find_known(tx, &[echo.tenant.0], &[echo.widget.0], std::slice::from_ref(&echo.external_id)).await?;
+        store::receive::find_known(tx, &[echo.tenant.0], &[echo.widget.0], std::slice::from_ref(&echo.external_id))
+            .await?;
     if let Some((message, room)) = known.into_values().next() {
         store::receipts::mark_echoed_at(tx, echo.tenant, message, echo.at).await?;
         return Ok(Echoed::Duplicate(room, message));
@@ -83,7 +84,9 @@ pub async fn settle(
     echoed_at: Option<Moment>,
     now: Moment,
 ) -> sqlx::Result<Option<RoomId>> {
-    let Some(changed) = store::receipts::mark_sent(tx, tenant, message, external_id, echoed_at, now).await? else { return Ok(None) };
+    let Some(changed) = store::receipts::mark_sent(tx, tenant, message, external_id, echoed_at, now).await? else {
+        return Ok(None);
+    };
     store::receipts::delete_outbox(tx, tenant, message).await?;
     announce(tx, tenant, &[changed], now).await?;
     Ok(Some(changed.room))

@@ -113,7 +113,12 @@ struct Talk {
     wrote_at: Moment,
 }
 
-async fn store_fresh(tx: &mut PgConnection, fresh: &[&Inbound], known: &Known, now: Moment) -> sqlx::Result<Vec<NewMessage>> {
+async fn store_fresh(
+    tx: &mut PgConnection,
+    fresh: &[&Inbound],
+    known: &Known,
+    now: Moment,
+) -> sqlx::Result<Vec<NewMessage>> {
     let mut talks = load_talks(tx, fresh, now).await?;
     let mut opened: Vec<NewRoom> = Vec::new();
     let mut touched: BTreeMap<(TenantId, RoomId), Touched> = BTreeMap::new();
@@ -151,14 +156,16 @@ async fn store_fresh(tx: &mut PgConnection, fresh: &[&Inbound], known: &Known, n
             shared.push((it.tenant, room.id));
         }
         // A room that was closed the moment it opened takes no second message.
-        let takes_more = opened.iter().rev().find(|new| new.id == room.id).is_none_or(|new| new.status != Status::Closed);
+        let takes_more =
+            opened.iter().rev().find(|new| new.id == room.id).is_none_or(|new| new.status != Status::Closed);
         talk.room = takes_more.then_some(room);
     }
     store::receive::insert_rooms(tx, &opened, now).await?;
     store::insert_messages(tx, &messages).await?;
     let touched: Vec<_> = touched.into_values().collect();
     store::receive::mark_received(tx, &touched).await?;
-    let mut wrote: Vec<_> = talks.values().zip(talks.keys()).map(|(talk, key)| (key.0, talk.contact, talk.wrote_at)).collect();
+    let mut wrote: Vec<_> =
+        talks.values().zip(talks.keys()).map(|(talk, key)| (key.0, talk.contact, talk.wrote_at)).collect();
     wrote.sort_by_key(|it| it.1);
     let tenant_of: HashMap<WidgetId, TenantId> = fresh.iter().map(|it| (it.widget, it.tenant)).collect();
     store::receive::mark_wrote(
@@ -179,7 +186,11 @@ async fn store_fresh(tx: &mut PgConnection, fresh: &[&Inbound], known: &Known, n
     Ok(messages)
 }
 
-async fn load_talks(tx: &mut PgConnection, fresh: &[&Inbound], now: Moment) -> sqlx::Result<HashMap<(WidgetId, String), Talk>> {
+async fn load_talks(
+    tx: &mut PgConnection,
+    fresh: &[&Inbound],
+    now: Moment,
+) -> sqlx::Result<HashMap<(WidgetId, String), Talk>> {
     let senders: BTreeSet<_> = fresh.iter().map(|it| (it.tenant, it.widget, it.sender.clone())).collect();
     let senders: Vec<_> = senders.into_iter().collect();
     let contacts = store::receive::upsert_contacts(tx, &senders, now).await?;
@@ -200,11 +211,29 @@ fn open(it: &Inbound, contact: ContactId, now: Moment) -> NewRoom {
         Place::NoRoute => (Status::Closed, None, false, Some(CloseReason::NoRoute)),
     };
     let referral = it.referral.clone();
-    NewRoom { tenant: it.tenant, id: RoomId::fresh(now), widget: it.widget, contact, status, queue, is_held, close_reason, referral }
+    NewRoom {
+        tenant: it.tenant,
+        id: RoomId::fresh(now),
+        widget: it.widget,
+        contact,
+        status,
+        queue,
+        is_held,
+        close_reason,
+        referral,
+    }
 }
 
-fn message(it: &Inbound, room: &OpenRoom, talk: &Talk, content: Content, reply_to: Option<MessageId>, now: Moment) -> NewMessage {
-    let author = Author { kind: AuthorKind::Contact, id: Some(talk.contact.0), name: talk.name.clone().unwrap_or_default() };
+fn message(
+    it: &Inbound,
+    room: &OpenRoom,
+    talk: &Talk,
+    content: Content,
+    reply_to: Option<MessageId>,
+    now: Moment,
+) -> NewMessage {
+    let author =
+        Author { kind: AuthorKind::Contact, id: Some(talk.contact.0), name: talk.name.clone().unwrap_or_default() };
     let view = MessageView {
         id: MessageId::fresh(now),
         room_id: room.id,
@@ -250,7 +279,8 @@ async fn recognise(tx: &mut PgConnection, it: &Inbound, contact: ContactId) -> s
         Field::Email => (Some(value.to_owned()), None),
         Field::Phone => (None, Some(value.to_owned())),
     };
-    let content = if is_tap { Content::SharedField { field: asked, value: value.to_owned() } } else { it.content.clone() };
+    let content =
+        if is_tap { Content::SharedField { field: asked, value: value.to_owned() } } else { it.content.clone() };
     Ok((content, Some(fields)))
 }
 
@@ -263,7 +293,9 @@ fn looks_shared(value: &str) -> Option<Field> {
         return None;
     }
     let is_email = !value.contains(char::is_whitespace)
-        && value.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'));
+        && value
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'));
     if is_email {
         return Some(Field::Email);
     }

@@ -7,7 +7,8 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
-    Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView, RoomWidget, Status,
+    Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView,
+    RoomWidget, Status,
     events::{Cursor, EventView, Logged, NewEvent},
     window,
 };
@@ -31,8 +32,15 @@ pub struct Filter {
 ///
 /// # Errors
 /// The database's, as everywhere in this file.
-pub async fn list_ids(db: &PgPool, tenant: TenantId, filter: &Filter, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
-    let status: Option<Vec<String>> = filter.status.as_ref().map(|all| all.iter().map(|it| status_name(*it).to_owned()).collect());
+pub async fn list_ids(
+    db: &PgPool,
+    tenant: TenantId,
+    filter: &Filter,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    let status: Option<Vec<String>> =
+        filter.status.as_ref().map(|all| all.iter().map(|it| status_name(*it).to_owned()).collect());
     sqlx::query_scalar!(
         r#"select id
         from rooms
@@ -68,12 +76,22 @@ fn status_name(status: Status) -> &'static str {
 }
 
 /// One room as the API shows it.
-pub async fn find_view(db: &mut PgConnection, tenant: TenantId, room: RoomId, now: Moment) -> sqlx::Result<Option<RoomView>> {
+pub async fn find_view(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    now: Moment,
+) -> sqlx::Result<Option<RoomView>> {
     Ok(list_views(db, &[tenant.0], &[room.0], now).await?.into_iter().next().map(|(_, view)| view))
 }
 
 /// Rooms as the API shows them, in the order of `rooms`; each with its tenant. `tenants` and `rooms` go in pairs.
-pub async fn list_views(db: &mut PgConnection, tenants: &[Uuid], rooms: &[Uuid], now: Moment) -> sqlx::Result<Vec<(TenantId, RoomView)>> {
+pub async fn list_views(
+    db: &mut PgConnection,
+    tenants: &[Uuid],
+    rooms: &[Uuid],
+    now: Moment,
+) -> sqlx::Result<Vec<(TenantId, RoomView)>> {
     let rows = sqlx::query!(
         r#"select r.tenant_id, r.id, r.status as "status: Status", r.tags, r.last_seq, r.unread, r.referral,
             r.close_reason as "close_reason: CloseReason", r.opened_at, r.queued_at, r.accepted_at, r.closed_at, r.offer_expires_at,
@@ -105,7 +123,12 @@ pub async fn list_views(db: &mut PgConnection, tenants: &[Uuid], rooms: &[Uuid],
             id: RoomId(it.id),
             status: it.status,
             window: (it.channel == "messenger").then(|| window(it.last_inbound_at, it.human_agent, now)),
-            widget: RoomWidget { id: WidgetId(it.widget_id), name: it.widget_name, channel: it.channel, color: it.color },
+            widget: RoomWidget {
+                id: WidgetId(it.widget_id),
+                name: it.widget_name,
+                channel: it.channel,
+                color: it.color,
+            },
             queue: it.queue_id.map(|id| Named { id, name: it.queue_name.unwrap_or_default() }),
             contact: RoomContact {
                 id: ContactId(it.contact_id),
@@ -246,7 +269,11 @@ pub async fn list_messages(
 }
 
 /// One message by id.
-pub async fn find_message(db: &mut PgConnection, tenant: TenantId, message: MessageId) -> sqlx::Result<Option<MessageView>> {
+pub async fn find_message(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    message: MessageId,
+) -> sqlx::Result<Option<MessageView>> {
     let row = sqlx::query!(
         r#"select id, room_id, seq, direction as "direction: Direction", author_kind as "author_kind: AuthorKind", author_id, author_name,
             content, reply_to, reactions, status as "status: Delivery", edited_at, error, external_id, created_at, sent_at, delivered_at,
@@ -317,7 +344,13 @@ pub async fn insert_outbox(tx: &mut PgConnection, message: &NewMessage, due_at: 
 }
 
 /// Moves a locked room's `last_seq`; an answer also clears `unread`.
-pub async fn mark_written(tx: &mut PgConnection, tenant: TenantId, room: RoomId, last_seq: i64, answered: bool) -> sqlx::Result<()> {
+pub async fn mark_written(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    last_seq: i64,
+    answered: bool,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
         set last_seq = $3, unread = case when $4 then 0 else unread end
@@ -340,13 +373,17 @@ pub async fn mark_seen(tx: &mut PgConnection, tenant: TenantId, room: RoomId) ->
 
 /// Sets a locked room's tags.
 pub async fn mark_tags(tx: &mut PgConnection, tenant: TenantId, room: RoomId, tags: &[String]) -> sqlx::Result<()> {
-    sqlx::query!("update rooms set tags = $3 where tenant_id = $1 and id = $2", tenant.0, room.0, tags).execute(tx).await?;
+    sqlx::query!("update rooms set tags = $3 where tenant_id = $1 and id = $2", tenant.0, room.0, tags)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
 /// The opening text has gone out.
 pub async fn mark_opening_sent(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<()> {
-    sqlx::query!("update rooms set opening_sent = true where tenant_id = $1 and id = $2", tenant.0, room.0).execute(tx).await?;
+    sqlx::query!("update rooms set opening_sent = true where tenant_id = $1 and id = $2", tenant.0, room.0)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -377,7 +414,12 @@ pub async fn load_text_facts(tx: &mut PgConnection, tenant: TenantId, room: Room
 }
 
 /// Notes that the offline message for the closed period that began at `since` has gone out; false if it had already.
-pub async fn mark_offline_told(tx: &mut PgConnection, tenant: TenantId, contact: ContactId, since: Moment) -> sqlx::Result<bool> {
+pub async fn mark_offline_told(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    contact: ContactId,
+    since: Moment,
+) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "update contacts
         set offline_told_for = $3
@@ -434,7 +476,13 @@ pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i6
     .await?;
     let events = rows.into_iter().map(|it| {
         let cursor = Cursor { xid: it.xid, seq: it.seq };
-        let event = EventView { id: cursor.to_string(), kind: it.kind, at: it.at, room_id: it.room_id.map(RoomId), data: it.data };
+        let event = EventView {
+            id: cursor.to_string(),
+            kind: it.kind,
+            at: it.at,
+            room_id: it.room_id.map(RoomId),
+            data: it.data,
+        };
         Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }
     });
     Ok(events.collect())
@@ -442,6 +490,8 @@ pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i6
 
 /// The end of a tenant's log: where a stream without a cursor begins.
 pub async fn load_end(db: &PgPool) -> sqlx::Result<Cursor> {
-    let xid = sqlx::query_scalar!(r#"select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1) as "xid!""#).fetch_one(db).await?;
+    let xid = sqlx::query_scalar!(r#"select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1) as "xid!""#)
+        .fetch_one(db)
+        .await?;
     Ok(Cursor { xid, seq: i64::MAX })
 }

@@ -47,7 +47,12 @@ pub struct Lapsed {
 }
 
 /// Puts rooms whose offers have lapsed back to their places.
-pub async fn lapse_offers(tx: &mut PgConnection, tenant: TenantId, now: Moment, rering_at: Moment) -> sqlx::Result<Vec<Lapsed>> {
+pub async fn lapse_offers(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    now: Moment,
+    rering_at: Moment,
+) -> sqlx::Result<Vec<Lapsed>> {
     let rows = sqlx::query!(
         r#"with lapsed as (
             select r.tenant_id, r.id, r.agent_id, q.offer_timeout_action
@@ -114,7 +119,12 @@ pub struct WaitingRoom {
 }
 
 /// The rooms that have waited longest in each priority, at most `limit`, locked in key order. Only queues in which somebody is ready.
-pub async fn lock_waiting(tx: &mut PgConnection, tenant: TenantId, now: Moment, limit: i64) -> sqlx::Result<Vec<WaitingRoom>> {
+pub async fn lock_waiting(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    now: Moment,
+    limit: i64,
+) -> sqlx::Result<Vec<WaitingRoom>> {
     let rows = sqlx::query!(
         r#"select r.id, q.id as queue_id, q.priority, r.place_at as "place_at!", q.strategy, q.accept, q.offer_timeout_s,
             case when r.rering_at > $2 then r.passed_by else '{}' end as "passed_by!"

@@ -13,7 +13,13 @@ use crate::{
 ///
 /// # Errors
 /// The database's, as everywhere in this file.
-pub async fn mark_active(tx: &mut PgConnection, tenant: TenantId, room: RoomId, agent: UserId, now: Moment) -> sqlx::Result<()> {
+pub async fn mark_active(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    agent: UserId,
+    now: Moment,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
         set status = 'active', agent_id = $3, offer_expires_at = null, accepted_at = $4, passed_by = '{}', rering_at = null
@@ -29,7 +35,14 @@ pub async fn mark_active(tx: &mut PgConnection, tenant: TenantId, room: RoomId, 
 }
 
 /// The room rings at the agent, who need not be of its queue.
-pub async fn mark_offered(tx: &mut PgConnection, tenant: TenantId, room: RoomId, agent: UserId, expires_at: Moment, now: Moment) -> sqlx::Result<()> {
+pub async fn mark_offered(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    agent: UserId,
+    expires_at: Moment,
+    now: Moment,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
         set status = 'offered', agent_id = $3, offer_expires_at = $4, place_at = coalesce(place_at, $5), passed_by = '{}', rering_at = null
@@ -72,7 +85,13 @@ pub async fn mark_back(
 }
 
 /// The room waits in another queue, behind those who are there. False if there is no such queue.
-pub async fn mark_queued(tx: &mut PgConnection, tenant: TenantId, room: RoomId, queue: QueueId, now: Moment) -> sqlx::Result<bool> {
+pub async fn mark_queued(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    queue: QueueId,
+    now: Moment,
+) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "update rooms r
         set status = 'waiting', queue_id = q.id, agent_id = null, offer_expires_at = null, place_at = $4, queued_at = $4, passed_by = '{}',
@@ -150,14 +169,17 @@ pub async fn find_target(tx: &mut PgConnection, tenant: TenantId, user: UserId) 
 
 /// Seconds for which a queue's offers ring; the default where the room has no queue.
 pub async fn load_offer_timeout(tx: &mut PgConnection, tenant: TenantId, queue: Option<Uuid>) -> sqlx::Result<i32> {
-    let seconds = sqlx::query_scalar!("select offer_timeout_s from queues where tenant_id = $1 and id = $2", tenant.0, queue)
-        .fetch_optional(tx)
-        .await?;
+    let seconds =
+        sqlx::query_scalar!("select offer_timeout_s from queues where tenant_id = $1 and id = $2", tenant.0, queue)
+            .fetch_optional(tx)
+            .await?;
     Ok(seconds.unwrap_or(30))
 }
 
 /// An agent has just ended or been given something: their idle time starts anew.
 pub async fn mark_idle(tx: &mut PgConnection, tenant: TenantId, agent: UserId, now: Moment) -> sqlx::Result<()> {
-    sqlx::query!("update agents set idle_since = $3 where tenant_id = $1 and user_id = $2", tenant.0, agent.0, now).execute(tx).await?;
+    sqlx::query!("update agents set idle_since = $3 where tenant_id = $1 and user_id = $2", tenant.0, agent.0, now)
+        .execute(tx)
+        .await?;
     Ok(())
 }

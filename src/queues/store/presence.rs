@@ -105,7 +105,9 @@ pub async fn mark_streaming(db: &PgPool, tenants: &[Uuid], users: &[Uuid], now: 
 
 /// Agents whose stream was last seen open before `since`.
 pub async fn list_lost(db: &PgPool, since: Moment) -> sqlx::Result<Vec<(TenantId, UserId)>> {
-    let rows = sqlx::query!("select tenant_id, user_id from agents where stream_seen_at < $1 limit 100", since).fetch_all(db).await?;
+    let rows = sqlx::query!("select tenant_id, user_id from agents where stream_seen_at < $1 limit 100", since)
+        .fetch_all(db)
+        .await?;
     Ok(rows.into_iter().map(|it| (TenantId(it.tenant_id), UserId(it.user_id))).collect())
 }
 
@@ -125,7 +127,12 @@ pub async fn list_left(db: &PgPool, since: Moment) -> sqlx::Result<Vec<(TenantId
 }
 
 /// Locks a room that is still active and its agent still offline since before `since`; its holder then.
-pub async fn lock_left(tx: &mut PgConnection, tenant: TenantId, room: RoomId, since: Moment) -> sqlx::Result<Option<UserId>> {
+pub async fn lock_left(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    since: Moment,
+) -> sqlx::Result<Option<UserId>> {
     let holder = sqlx::query_scalar!(
         r#"select a.user_id
         from rooms r

@@ -3,10 +3,10 @@
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::ids::{HoursId, IncomingChatId, QueueId, TenantId, UserId, WidgetId};
 use crate::queues::settings::{
     Accept, AfterHours, IncomingChat, IncomingChatInput, Member, OfferTimeoutAction, Queue, SettingsError, Strategy,
 };
-use crate::ids::{HoursId, IncomingChatId, QueueId, TenantId, UserId, WidgetId};
 
 // Queues.
 

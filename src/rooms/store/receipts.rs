@@ -37,7 +37,12 @@ pub async fn mark_sent(
 }
 
 /// The echo of a message that is settled already brings the channel's time.
-pub async fn mark_echoed_at(tx: &mut PgConnection, tenant: TenantId, message: MessageId, at: Moment) -> sqlx::Result<()> {
+pub async fn mark_echoed_at(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    message: MessageId,
+    at: Moment,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update messages
         set external_at = $3

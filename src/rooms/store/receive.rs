@@ -33,7 +33,10 @@ pub async fn find_known(
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().map(|it| ((WidgetId(it.widget_id), it.external_id), (MessageId(it.id), RoomId(it.room_id)))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|it| ((WidgetId(it.widget_id), it.external_id), (MessageId(it.id), RoomId(it.room_id))))
+        .collect())
 }
 
 /// A contact who wrote.
@@ -52,7 +55,8 @@ pub async fn upsert_contacts(
     now: Moment,
 ) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
     let mut known = find_contacts(tx, senders).await?;
-    let missing: Vec<_> = senders.iter().filter(|(_, widget, sender)| !known.contains_key(&(*widget, sender.clone()))).cloned().collect();
+    let missing: Vec<_> =
+        senders.iter().filter(|(_, widget, sender)| !known.contains_key(&(*widget, sender.clone()))).cloned().collect();
     if !missing.is_empty() {
         sqlx::query!(
             "insert into contacts (id, tenant_id, widget_id, sender_id, created_at, updated_at)
@@ -86,7 +90,10 @@ async fn find_contacts(
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().map(|it| ((WidgetId(it.widget_id), it.sender_id), Known { id: ContactId(it.id), name: it.name })).collect())
+    Ok(rows
+        .into_iter()
+        .map(|it| ((WidgetId(it.widget_id), it.sender_id), Known { id: ContactId(it.id), name: it.name }))
+        .collect())
 }
 
 /// A room that takes messages.
@@ -99,7 +106,11 @@ pub struct OpenRoom {
 }
 
 /// Locks the open rooms of these contacts.
-pub async fn lock_open(tx: &mut PgConnection, tenants: &[Uuid], contacts: &[Uuid]) -> sqlx::Result<HashMap<ContactId, OpenRoom>> {
+pub async fn lock_open(
+    tx: &mut PgConnection,
+    tenants: &[Uuid],
+    contacts: &[Uuid],
+) -> sqlx::Result<HashMap<ContactId, OpenRoom>> {
     let rows = sqlx::query!(
         "select r.id, r.contact_id, r.agent_id, r.last_seq
         from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, contact_id)
@@ -112,7 +123,10 @@ pub async fn lock_open(tx: &mut PgConnection, tenants: &[Uuid], contacts: &[Uuid
     .fetch_all(tx)
     .await?;
     let rooms = rows.into_iter().map(|it| {
-        (ContactId(it.contact_id), OpenRoom { id: RoomId(it.id), agent: it.agent_id.map(UserId), last_seq: it.last_seq })
+        (
+            ContactId(it.contact_id),
+            OpenRoom { id: RoomId(it.id), agent: it.agent_id.map(UserId), last_seq: it.last_seq },
+        )
     });
     Ok(rooms.collect())
 }
