@@ -24,6 +24,7 @@ pub mod contacts;
 pub mod hours;
 pub mod people;
 pub mod tenants;
+pub mod widgets;
 
 // Bytes and events; who changed what.
 pub mod audit;

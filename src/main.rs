@@ -54,7 +54,6 @@ enum Command {
     /// Prints the OpenAPI document.
     Openapi,
     /// Tenants.
-    #[cfg(any())]
     Tenant {
         #[command(subcommand)]
         command: TenantCommand,
@@ -68,7 +67,7 @@ enum Command {
 }
 
 #[derive(Subcommand)]
-#[cfg(any())]
+
 enum TenantCommand {
     /// Makes a tenant with its first admin.
     Create {
@@ -145,7 +144,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             println!("{}", token?);
             Ok(())
         }
-        #[cfg(any())]
+
         Command::Tenant { command: TenantCommand::Create { slug, name, admin_email, admin_name, admin_password } } => {
             let given = admin_password.or_else(|| std::env::var("CHATGATE_ADMIN_PASSWORD").ok());
             let is_made = given.is_none();

@@ -10,8 +10,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 /// # Errors
 /// If the filter cannot be read; does nothing if logging was started before.
 pub fn start_logs(filter: &str, is_json: bool) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("bad settings: log.filter: {error}"))?;
+    let filter = EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("bad settings: log.filter: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = if is_json {

@@ -1,17 +1,35 @@
 //! The doors: one list with their access levels, and what all of them share.
 
 pub mod access;
+mod address;
 pub mod agents;
+pub mod api_keys;
+pub mod audit;
 pub mod contacts;
+mod created;
+mod describe;
 pub mod desk;
+pub mod docs;
 pub mod events;
 pub mod extract;
+pub mod health;
+pub mod hours;
+pub mod incoming_chats;
 pub mod messages;
+pub mod meta_apps;
 pub mod page;
 pub mod problem;
+pub mod queues;
+mod refusals;
 pub mod request_id;
 pub mod rooms;
+pub mod sessions;
+pub mod tenants;
+pub mod users;
 pub mod webhooks;
+pub mod widgets;
+
+pub use tenants::create_tenant;
 
 use std::sync::Arc;
 
@@ -35,6 +53,7 @@ use crate::{
     ids::{RoomId, TenantId},
     intake::accept::Intake,
     live::Live,
+    people::{passwords::Passwords, throttle::Throttle},
     queues::Dispatch,
     replies::{Outgoing, profiles},
     seal::SealKey,
@@ -68,6 +87,10 @@ pub struct App {
     pub live: Live,
     /// Who has one open.
     pub streams: events::Streams,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
+    /// Slows down who guesses them.
+    pub logins: Arc<Throttle>,
 }
 
 impl App {
@@ -86,19 +109,8 @@ impl App {
         intake: Intake,
         live: Live,
     ) -> Self {
-        Self {
-            db,
-            clock,
-            seal,
-            settings,
-            bell,
-            crew,
-            dispatch,
-            outgoing,
-            intake,
-            live,
-            streams: events::Streams::default(),
-        }
+        let (streams, passwords, logins) = (events::Streams::default(), Passwords::default(), Arc::default());
+        Self { db, clock, seal, settings, bell, crew, dispatch, outgoing, intake, live, streams, passwords, logins }
     }
 
     /// After a commit: the tenant's log has grown.
@@ -109,6 +121,16 @@ impl App {
     /// Settings that other processes keep in memory have changed.
     pub fn settings_changed(&self) {
         self.bell.ring(Topic::Config);
+    }
+
+    /// What decides who is next has changed: members, seats, hours, priorities.
+    pub fn queues_changed(&self, tenant: TenantId) {
+        self.bell.ring(Topic::Queues(tenant));
+    }
+
+    /// Replies that waited for a Page's token may go out now.
+    pub fn replies_may_go(&self) {
+        self.bell.ring(Topic::Outbox);
     }
 
     /// A sign of life to the contact, in the background; nobody waits for it.
@@ -134,6 +156,52 @@ fn door(access: Access, routes: UtoipaMethodRouter<App>) -> Door {
 #[must_use]
 pub fn doors() -> Vec<Door> {
     vec![
+        // Whether it runs, and what it can do.
+        door(Access::Public, routes!(health::alive)),
+        door(Access::Public, routes!(health::ready)),
+        door(Access::Public, routes!(docs::openapi)),
+        door(Access::Public, routes!(docs::page)),
+        door(Access::Public, routes!(docs::script)),
+        door(Access::Public, routes!(docs::problem)),
+        // Coming in.
+        door(Access::Public, routes!(sessions::create)),
+        door(Access::STAFF, routes!(sessions::remove)),
+        door(Access::STAFF, routes!(sessions::me)),
+        // The operator's.
+        door(Access::Operator, routes!(tenants::create, tenants::list)),
+        door(Access::Operator, routes!(tenants::show, tenants::change, tenants::remove)),
+        door(Access::Operator, routes!(meta_apps::create, meta_apps::list)),
+        door(Access::Operator, routes!(meta_apps::remove)),
+        // Setting up: people.
+        door(Access::ADMIN, routes!(users::create, users::list)),
+        door(Access::ADMIN, routes!(users::show, users::change, users::remove)),
+        door(Access::ADMIN, routes!(api_keys::create, api_keys::list)),
+        door(Access::ADMIN, routes!(api_keys::remove)),
+        door(Access::ADMIN, routes!(audit::list)),
+        // Setting up: where, when and to whom.
+        door(Access::WATCH, routes!(widgets::list)),
+        door(Access::ADMIN, routes!(widgets::create)),
+        door(Access::WATCH, routes!(widgets::show)),
+        door(Access::ADMIN, routes!(widgets::change, widgets::remove)),
+        door(Access::ADMIN, routes!(widgets::callback)),
+        door(Access::ADMIN, routes!(widgets::rotate)),
+        door(Access::ADMIN, routes!(widgets::check)),
+        door(Access::ADMIN, routes!(widgets::subscribe)),
+        door(Access::WATCH, routes!(hours::list)),
+        door(Access::ADMIN, routes!(hours::create)),
+        door(Access::WATCH, routes!(hours::show)),
+        door(Access::ADMIN, routes!(hours::change, hours::remove)),
+        door(Access::WATCH, routes!(hours::status)),
+        door(Access::WATCH, routes!(queues::list)),
+        door(Access::ADMIN, routes!(queues::create)),
+        door(Access::WATCH, routes!(queues::show)),
+        door(Access::ADMIN, routes!(queues::change, queues::remove)),
+        door(Access::WATCH, routes!(queues::members)),
+        door(Access::ADMIN, routes!(queues::put_member, queues::remove_member)),
+        door(Access::WATCH, routes!(incoming_chats::list)),
+        door(Access::ADMIN, routes!(incoming_chats::create)),
+        door(Access::WATCH, routes!(incoming_chats::show)),
+        door(Access::ADMIN, routes!(incoming_chats::change, incoming_chats::remove)),
         // Meta's door.
         door(Access::Public, routes!(webhooks::verify, webhooks::receive)),
         // Answering.
@@ -183,7 +251,11 @@ pub fn list_doors() -> Vec<DoorFacts> {
                 ("PATCH", item.patch.is_some()),
                 ("DELETE", item.delete.is_some()),
             ];
-            facts.extend(methods.into_iter().filter(|it| it.1).map(|(method, _)| DoorFacts { method, path: path.clone(), access }));
+            facts.extend(methods.into_iter().filter(|it| it.1).map(|(method, _)| DoorFacts {
+                method,
+                path: path.clone(),
+                access,
+            }));
         }
     }
     facts
@@ -193,10 +265,11 @@ pub fn list_doors() -> Vec<DoorFacts> {
 #[must_use]
 pub fn openapi() -> OpenApi {
     let mut router = OpenApiRouter::<App>::new();
-    for it in doors() {
-        router = router.routes(it.routes);
+    for Door { access, routes: (schemas, mut paths, methods) } in doors() {
+        describe::door(&mut paths, access);
+        router = router.routes((schemas, paths, methods));
     }
-    router.into_openapi()
+    describe::whole(router.into_openapi())
 }
 
 /// The router and its description.
@@ -204,12 +277,11 @@ pub fn build(app: &App) -> (Router, OpenApi) {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {
         let layer = middleware::from_fn_with_state((app.clone(), access), access::layer);
-        let limit =
-            DefaultBodyLimit::max(if access == Access::Public { webhooks::MAX_BODY_BYTES } else { MAX_BODY_BYTES });
+        let is_webhook = paths.paths.keys().any(|it| it.starts_with("/webhooks/"));
+        let limit = DefaultBodyLimit::max(if is_webhook { webhooks::MAX_BODY_BYTES } else { MAX_BODY_BYTES });
         router = router.routes((schemas, paths, methods.route_layer(layer).layer(limit)));
     }
-    let (router, openapi) = router.split_for_parts();
-    let router = router
+    let router = axum::Router::from(router)
         .route("/", get(desk::root))
         .route("/desk", get(desk::index))
         .route("/desk/{file}", get(desk::asset))
@@ -217,5 +289,5 @@ pub fn build(app: &App) -> (Router, OpenApi) {
         .method_not_allowed_fallback(async || Problem::of(problem::METHOD_NOT_ALLOWED))
         .layer(middleware::from_fn(request_id::layer))
         .with_state(app.clone());
-    (router, openapi)
+    (router, openapi())
 }

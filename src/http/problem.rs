@@ -169,6 +169,14 @@ impl Problem {
         Self::of(INTERNAL)
     }
 
+    /// For the command line: what is wrong, and where.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let fields: Vec<_> = self.errors.iter().map(|it| format!("{} {}", it.pointer, it.detail)).collect();
+        let detail = self.detail.clone().unwrap_or_else(|| self.kind.title.to_owned());
+        if fields.is_empty() { detail } else { fields.join("; ") }
+    }
+
     /// The kind's page.
     #[must_use]
     pub fn kind(&self) -> Kind {

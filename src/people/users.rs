@@ -20,7 +20,8 @@ const MAX_PASSWORD: usize = 1000;
 const MAX_EMAIL: usize = 254;
 /// Most rooms that an agent may have at a time.
 const MAX_CHATS: i32 = 50;
-const DEFAULT_CHATS: i32 = 4;
+/// Most rooms of an agent for whom nothing else is set.
+pub const DEFAULT_CHATS: i32 = 4;
 
 words! {
     /// Whether an agent is given rooms.

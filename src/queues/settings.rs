@@ -265,6 +265,24 @@ pub enum SettingsError {
 }
 
 impl Queue {
+    /// A queue with these settings.
+    #[must_use]
+    pub fn new(id: QueueId, input: QueueInput, created_at: Moment, updated_at: Moment) -> Self {
+        Self {
+            id,
+            name: input.name,
+            strategy: input.strategy,
+            accept: input.accept,
+            offer_timeout_s: input.offer_timeout_s,
+            offer_timeout_action: input.offer_timeout_action,
+            max_waiting: input.max_waiting,
+            wrap_up_s: input.wrap_up_s,
+            priority: input.priority,
+            created_at,
+            updated_at,
+        }
+    }
+
     /// What can be changed, as it is now.
     #[must_use]
     pub fn settings(&self) -> QueueInput {
@@ -312,6 +330,23 @@ impl MemberInput {
 }
 
 impl IncomingChat {
+    /// An incoming chat with these settings.
+    #[must_use]
+    pub fn new(id: IncomingChatId, input: IncomingChatInput, created_at: Moment, updated_at: Moment) -> Self {
+        Self {
+            id,
+            name: input.name,
+            widget_id: input.widget_id,
+            queue_id: input.queue_id,
+            working_hours_id: input.working_hours_id,
+            offline_message: input.offline_message,
+            after_hours: input.after_hours,
+            enabled: input.enabled,
+            created_at,
+            updated_at,
+        }
+    }
+
     /// What can be changed, as it is now.
     #[must_use]
     pub fn settings(&self) -> IncomingChatInput {

@@ -126,7 +126,9 @@ pub async fn change(
 ) -> Result<Widget, WidgetError> {
     let messenger = input.messenger.as_ref().ok_or_else(|| Invalid::at("/messenger", "is required"))?;
     if messenger.page_id.is_some() && messenger.page_id != stored.page_id {
-        return Err(Invalid::at("/messenger/page_id", "cannot be changed; connect the other Page as another widget").into());
+        return Err(
+            Invalid::at("/messenger/page_id", "cannot be changed; connect the other Page as another widget").into()
+        );
     }
     stored.app = apps::resolve(&mut *db, seal, tenant, messenger, now).await?;
     match &messenger.page_access_token {

@@ -95,7 +95,13 @@ pub struct Findings {
 }
 
 /// Asks the Graph API about a widget's token and subscription, and looks at what its webhooks did.
-pub async fn look(graph: &Graph, widget: &StoredWidget, secret: &Secret, token: Option<&Secret>, now: Moment) -> Findings {
+pub async fn look(
+    graph: &Graph,
+    widget: &StoredWidget,
+    secret: &Secret,
+    token: Option<&Secret>,
+    now: Moment,
+) -> Findings {
     let (mut checks, mut token_accepted, mut page_name) = (Vec::new(), None, None);
     match token {
         None => {

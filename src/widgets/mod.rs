@@ -272,7 +272,8 @@ impl MessengerInput {
 /// An id of Meta's becomes part of addresses there.
 pub(crate) fn check_meta_id(faults: &mut Faults, pointer: &str, id: &mut String) {
     *id = id.trim().to_owned();
-    if !(1..=MAX_META_ID).contains(&id.len()) || !id.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it)) {
+    if !(1..=MAX_META_ID).contains(&id.len()) || !id.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it))
+    {
         faults.add(pointer, "must be an id as Meta shows it: digits");
     }
 }
@@ -344,7 +345,10 @@ mod tests {
         check(r#"{"name":"A","channel":"messenger","messenger":{"app_id":"1"}}"#, &[]);
         check(r#"{"name":"A","channel":"webchat","webchat":{"allowed_origins":[]}}"#, &["/channel"]);
         check(r#"{"name":"A","channel":"messenger"}"#, &["/messenger"]);
-        check(r#"{"name":"A","channel":"messenger","color":"red","messenger":{"app_id":"a/b"}}"#, &["/color", "/messenger/app_id"]);
+        check(
+            r#"{"name":"A","channel":"messenger","color":"red","messenger":{"app_id":"a/b"}}"#,
+            &["/color", "/messenger/app_id"],
+        );
         check(
             r#"{"name":"A","channel":"messenger","messenger":{"app_id":"1","app_secret":"a b","page_access_token":"","page_id":""}}"#,
             &["/messenger/app_secret", "/messenger/page_access_token", "/messenger/page_id"],

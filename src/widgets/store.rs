@@ -196,7 +196,11 @@ pub async fn list_widgets(db: &PgPool, tenant: TenantId, after: Uuid, limit: i64
     Ok(rows.fetch_all(db).await?.into_iter().map(Into::into).collect())
 }
 
-pub(super) async fn insert_widget(db: &mut PgConnection, tenant: TenantId, widget: &StoredWidget) -> Result<(), WidgetError> {
+pub(super) async fn insert_widget(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    widget: &StoredWidget,
+) -> Result<(), WidgetError> {
     sqlx::query!(
         "insert into widgets (tenant_id, id, channel, name, display_name, color, tags_offered, tags_required, texts, human_agent,
            meta_app_owner, meta_app_id, page_id, page_name, page_token, created_at, updated_at)
@@ -225,7 +229,11 @@ pub(super) async fn insert_widget(db: &mut PgConnection, tenant: TenantId, widge
     Ok(())
 }
 
-pub(super) async fn update_widget(db: &mut PgConnection, tenant: TenantId, widget: &StoredWidget) -> Result<(), WidgetError> {
+pub(super) async fn update_widget(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    widget: &StoredWidget,
+) -> Result<(), WidgetError> {
     sqlx::query!(
         "update widgets
          set name = $3, display_name = $4, color = $5, tags_offered = $6, tags_required = $7, texts = $8, human_agent = $9,

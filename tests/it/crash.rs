@@ -122,11 +122,16 @@ async fn furnish(base: &str) -> (Api, Api, String) {
     let me = admin.get("/me").await.expect(200);
     admin.patch(&format!("/users/{}", id(&me)), json!({ "roles": ["admin", "supervisor"] })).await.expect(200);
     let queue = admin.post("/queues", json!({ "name": "Sales", "accept": "auto" })).await.expect(201);
-    let messenger = json!({ "app_id": APP_ID, "app_secret": APP_SECRET, "page_access_token": PAGE_TOKEN, "page_id": PAGE_ID });
-    let widget = admin.post("/widgets", json!({ "name": "Page", "channel": "messenger", "messenger": messenger })).await.expect(201);
+    let messenger =
+        json!({ "app_id": APP_ID, "app_secret": APP_SECRET, "page_access_token": PAGE_TOKEN, "page_id": PAGE_ID });
+    let widget = admin
+        .post("/widgets", json!({ "name": "Page", "channel": "messenger", "messenger": messenger }))
+        .await
+        .expect(201);
     let chat = json!({ "name": "c", "widget_id": widget["id"], "queue_id": queue["id"] });
     admin.post("/incoming-chats", chat).await.expect(201);
-    let user = json!({ "email": "ben@acme.test", "name": "Ben", "password": PASSWORD, "roles": ["agent"], "max_chats": 50 });
+    let user =
+        json!({ "email": "ben@acme.test", "name": "Ben", "password": PASSWORD, "roles": ["agent"], "max_chats": 50 });
     let user = admin.post("/users", user).await.expect(201);
     let member = admin.put(&format!("/queues/{}/members/{}", id(&queue), id(&user)), json!({ "priority": 1 })).await;
     assert!(member.status < 300, "{}", member.text);
@@ -180,11 +185,17 @@ async fn all_inbound(admin: &Api, at_least: usize) -> Vec<String> {
         for room in rooms["items"].as_array().unwrap() {
             let mut after = 0;
             loop {
-                let page = admin.get(&format!("/rooms/{}/messages?limit=200&after={after}", id(room))).await.expect(200);
+                let page =
+                    admin.get(&format!("/rooms/{}/messages?limit=200&after={after}", id(room))).await.expect(200);
                 let items = page["items"].as_array().unwrap().clone();
                 let Some(last) = items.last() else { break };
                 after = last["seq"].as_i64().unwrap();
-                texts.extend(items.iter().filter(|it| it["direction"] == "inbound").map(|it| it["content"]["text"].as_str().unwrap().to_owned()));
+                texts.extend(
+                    items
+                        .iter()
+                        .filter(|it| it["direction"] == "inbound")
+                        .map(|it| it["content"]["text"].as_str().unwrap().to_owned()),
+                );
             }
         }
         if texts.len() >= at_least || Instant::now() > deadline {
@@ -202,7 +213,8 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let mut server = Server::start(&home.0, &facebook.base, port, &[]).await;
     let (_, admin, path) = furnish(&server.base).await;
     let stop = CancellationToken::new();
-    let pouring: Vec<_> = (0..4).map(|line| tokio::spawn(pour(server.base.clone(), path.clone(), line, stop.clone()))).collect();
+    let pouring: Vec<_> =
+        (0..4).map(|line| tokio::spawn(pour(server.base.clone(), path.clone(), line, stop.clone()))).collect();
     for round in 0..6 {
         tokio::time::sleep(Duration::from_millis(150 + 70 * round)).await;
         if round % 2 == 0 {
@@ -259,7 +271,9 @@ async fn every_reply_goes_out_once_or_is_uncertain() {
     for round in 0..4 {
         for n in 0..25 {
             let text = format!("reply {round}-{n}");
-            let request = client.post(format!("{}/api/v1/rooms/{}/messages", server.base, id(&room))).bearer_auth(ben.token.as_deref().unwrap());
+            let request = client
+                .post(format!("{}/api/v1/rooms/{}/messages", server.base, id(&room)))
+                .bearer_auth(ben.token.as_deref().unwrap());
             let answer = request.json(&json!({ "content": { "kind": "text", "text": text } })).send().await;
             if answer.is_ok_and(|it| it.status() == 201) {
                 written.push(text);
@@ -282,7 +296,10 @@ async fn every_reply_goes_out_once_or_is_uncertain() {
     let seen: Vec<String> = facebook.simulator.seen_by(PAGE_ID, psid).into_iter().filter_map(|it| it.text).collect();
     for text in &written {
         let sent = seen.iter().filter(|it| *it == text).count();
-        let status = messages.iter().find(|it| it["content"]["text"] == text.as_str()).map(|it| it["status"].as_str().unwrap().to_owned());
+        let status = messages
+            .iter()
+            .find(|it| it["content"]["text"] == text.as_str())
+            .map(|it| it["status"].as_str().unwrap().to_owned());
         let status = status.unwrap_or_else(|| panic!("{text} was answered 201 and is gone"));
         assert!(sent <= 1, "{text} went out {sent} times");
         assert!(sent == 1 || status == "uncertain", "{text} is {status} and was never seen");
@@ -299,7 +316,12 @@ async fn two_processes_share_one_database() {
     let facebook = Facebook::open().await;
     let database = crate::support::cluster::TestDatabase::create().await;
     let socket = database.options.get_socket().unwrap().display().to_string().replace('/', "%2F");
-    let url = format!("postgres://{}@{socket}:{}/{}", database.options.get_username(), database.options.get_port(), database.name);
+    let url = format!(
+        "postgres://{}@{socket}:{}/{}",
+        database.options.get_username(),
+        database.options.get_port(),
+        database.name
+    );
     let key = chatgate::seal::SealKey::generate();
     let more = [("CHATGATE__DATABASE__URL", url.as_str()), ("CHATGATE__SEAL__KEY", key.as_str())];
     let one = Server::start(&home.0, &facebook.base, free_port(), &more).await;
@@ -326,7 +348,9 @@ async fn two_processes_share_one_database() {
     };
     facebook.simulator.say(PAGE_ID, psid, "hello").await;
     let room = watching.await.unwrap();
-    ben.post(&format!("/rooms/{}/messages", id(&room)), json!({ "content": { "kind": "text", "text": "hi" } })).await.expect(201);
+    ben.post(&format!("/rooms/{}/messages", id(&room)), json!({ "content": { "kind": "text", "text": "hi" } }))
+        .await
+        .expect(201);
     let deadline = Instant::now() + Duration::from_secs(20);
     while !facebook.simulator.seen_by(PAGE_ID, psid).iter().any(|it| it.text.as_deref() == Some("hi")) {
         assert!(Instant::now() < deadline, "the reply did not arrive");

@@ -20,7 +20,9 @@ use crate::support::{
 fn body(method: &str, path: &str) -> Option<Value> {
     let some_id = "0190a000-0000-7000-8000-000000000000";
     let body = match (method, path.rsplit('/').next().unwrap()) {
-        ("POST", "tenants") => json!({ "slug": "x", "name": "x", "admin": { "email": "a@x.test", "name": "A", "password": PASSWORD } }),
+        ("POST", "tenants") => {
+            json!({ "slug": "x", "name": "x", "admin": { "email": "a@x.test", "name": "A", "password": PASSWORD } })
+        }
         ("POST", "transfer") => json!({ "queue_id": some_id }),
         ("POST", "take" | "close") => json!({}),
         ("POST", "typing") => json!({ "on": true }),
@@ -53,7 +55,11 @@ async fn every_door_asks_who_is_there() {
             let path = door.path.replace("{id}", &id(&world.tenant)).replace("{user_id}", &id(&world.tenant));
             for api in [&nobody, &forged] {
                 let answer = call(api, door.method, &path, None).await;
-                assert_eq!(answer.headers.get("www-authenticate").map(|it| it.to_str().unwrap()), Some("Bearer"), "{door:?}");
+                assert_eq!(
+                    answer.headers.get("www-authenticate").map(|it| it.to_str().unwrap()),
+                    Some("Bearer"),
+                    "{door:?}"
+                );
                 assert_eq!(answer.problem(401), "unauthorized", "{door:?}");
             }
             asked += 1;
@@ -83,7 +89,11 @@ async fn too_weak_a_role_is_turned_away() {
                     _ => false,
                 };
                 if !may {
-                    assert_eq!(call(api, door.method, &path, None).await.problem(403), "forbidden", "{name} at {door:?}");
+                    assert_eq!(
+                        call(api, door.method, &path, None).await.problem(403),
+                        "forbidden",
+                        "{name} at {door:?}"
+                    );
                     refused += 1;
                 }
             }
@@ -122,7 +132,10 @@ async fn another_tenants_things_are_not_found() {
         let things = things(world).await;
         let (_, admin) = world.new_tenant("rival").await;
         let me = admin.get("/me").await.expect(200);
-        admin.patch(&format!("/users/{}", id(&me)), json!({ "roles": ["admin", "supervisor", "agent"] })).await.expect(200);
+        admin
+            .patch(&format!("/users/{}", id(&me)), json!({ "roles": ["admin", "supervisor", "agent"] }))
+            .await
+            .expect(200);
         let mut looked = BTreeSet::new();
         for door in http::list_doors() {
             let Access::Any(_) = door.access else { continue };
@@ -146,12 +159,21 @@ async fn the_openapi_document_and_the_router_agree() {
         let document = nobody.get("/openapi.json").await.expect(200);
         let mut described = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
-            for method in item.as_object().unwrap().keys().filter(|it| ["get", "post", "put", "patch", "delete"].contains(&it.as_str())) {
+            for method in item
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|it| ["get", "post", "put", "patch", "delete"].contains(&it.as_str()))
+            {
                 described.insert((method.to_uppercase(), path.clone()));
             }
         }
         for (method, path) in &described {
-            let path = path.replace("{id}", "0190a000-0000-7000-8000-000000000000").replace("{user_id}", "x").replace("{key}", "x").replace("{slug}", "unauthorized");
+            let path = path
+                .replace("{id}", "0190a000-0000-7000-8000-000000000000")
+                .replace("{user_id}", "x")
+                .replace("{key}", "x")
+                .replace("{slug}", "unauthorized");
             let answer = call(&nobody, method, &path, None).await;
             assert_ne!(answer.status, 405, "{method} {path} is described but is no door");
         }
@@ -159,7 +181,8 @@ async fn the_openapi_document_and_the_router_agree() {
         assert_eq!(described, doors);
         // References that lead nowhere make generated clients fail.
         let text = document.to_string();
-        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1).map(|it| it.split('"').next().unwrap()) {
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1).map(|it| it.split('"').next().unwrap())
+        {
             assert!(document["components"]["schemas"][reference].is_object(), "{reference} is not described");
         }
     })
@@ -192,7 +215,10 @@ async fn bad_input_names_the_field() {
         assert_eq!(admin.send(request).await.problem(400), "unreadable");
         let request = admin.request(Method::POST, "/queues").header("content-type", "text/plain").body("{}");
         assert_eq!(admin.send(request).await.problem(415), "media-type");
-        let request = admin.request(Method::POST, "/queues").header("content-type", "application/json").body(vec![b' '; 2_000_000]);
+        let request = admin
+            .request(Method::POST, "/queues")
+            .header("content-type", "application/json")
+            .body(vec![b' '; 2_000_000]);
         assert_eq!(admin.send(request).await.problem(413), "too-large");
         assert_eq!(admin.get("/queues?limit=201").await.pointers(), ["limit"]);
         assert_eq!(admin.get("/rooms?status=odd").await.pointers(), ["status"]);

@@ -52,7 +52,8 @@ async fn a_resumed_stream_misses_nothing_and_repeats_nothing() {
         anna.says("three").await;
         anna.says("four").await;
         let live = reading.await.unwrap();
-        let texts: Vec<_> = live.iter().map(|it| it.1["data"]["content"]["text"].as_str().unwrap().to_owned()).collect();
+        let texts: Vec<_> =
+            live.iter().map(|it| it.1["data"]["content"]["text"].as_str().unwrap().to_owned()).collect();
         assert_eq!(texts, ["three", "four"]);
     })
     .await;
@@ -65,7 +66,13 @@ async fn the_story_of_a_room_is_told_in_order() {
         world.customer("Anna").says("hello").await;
         let room = ben.takes_next().await;
         ben.closes(&room).await;
-        let kinds: Vec<_> = world.events().await.iter().filter(|it| it["room_id"] == room["id"]).map(|it| it["kind"].as_str().unwrap().to_owned()).collect();
+        let kinds: Vec<_> = world
+            .events()
+            .await
+            .iter()
+            .filter(|it| it["room_id"] == room["id"])
+            .map(|it| it["kind"].as_str().unwrap().to_owned())
+            .collect();
         let rooms: Vec<_> = kinds.iter().filter(|it| it.starts_with("room.")).collect();
         assert_eq!(rooms, ["room.opened", "room.queued", "room.offered", "room.accepted", "room.closed"]);
     })
@@ -79,9 +86,19 @@ async fn an_agent_sees_what_is_theirs_and_another_tenant_nothing() {
         let cleo = world.agent("Cleo").await;
         world.customer("Anna").says("hello").await;
         let room = ben.takes_next().await;
-        let seen = |page: Value| page["items"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let seen = |page: Value| {
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it["kind"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
         let bens = seen(ben.api.get("/events?limit=200").await.expect(200));
-        assert!(bens.contains(&"room.offered".to_owned()) && bens.contains(&"agent.status_changed".to_owned()), "{bens:?}");
+        assert!(
+            bens.contains(&"room.offered".to_owned()) && bens.contains(&"agent.status_changed".to_owned()),
+            "{bens:?}"
+        );
         let cleos = ben.world.admin.with(cleo.api.token.as_deref().unwrap()).get("/events?limit=200").await.expect(200);
         assert!(seen(cleos.clone()).iter().all(|it| it == "agent.status_changed"), "{cleos}");
         let (_, rival) = world.new_tenant("rival").await;

@@ -21,12 +21,14 @@ async fn callback(world: &World) -> (String, String) {
 fn message(psid: &str, mid: &str, text: &str) -> String {
     let event = json!({ "sender": { "id": psid }, "recipient": { "id": PAGE_ID }, "timestamp": 1_790_000_000_000_u64,
         "message": { "mid": mid, "text": text } });
-    json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": 1_790_000_000_000_u64, "messaging": [event] }] }).to_string()
+    json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": 1_790_000_000_000_u64, "messaging": [event] }] })
+        .to_string()
 }
 
 async fn post(world: &World, path: &str, signature: Option<&str>, body: &str) -> Answer {
     let nobody = Api::new(&world.base, None);
-    let mut request = nobody.request(Method::POST, path).header("content-type", "application/json").body(body.to_owned());
+    let mut request =
+        nobody.request(Method::POST, path).header("content-type", "application/json").body(body.to_owned());
     if let Some(signature) = signature {
         request = request.header("x-hub-signature-256", signature);
     }
@@ -77,7 +79,15 @@ async fn only_what_is_signed_with_the_apps_secret_comes_in() {
         let (path, _) = callback(world).await;
         let body = message("71", "m_1", "hi");
         let right = sign(APP_SECRET, &body);
-        for wrong in [None, Some(""), Some("sha256="), Some("sha1=0123"), Some(&sign("another", &body)[..]), Some(&right[7..]), Some(&right[..70])] {
+        for wrong in [
+            None,
+            Some(""),
+            Some("sha256="),
+            Some("sha1=0123"),
+            Some(&sign("another", &body)[..]),
+            Some(&right[7..]),
+            Some(&right[..70]),
+        ] {
             assert_eq!(post(world, &path, wrong, &body).await.problem(401), "bad-signature", "{wrong:?}");
         }
         assert_eq!(post(world, &path, Some(&right), &format!("{body} ")).await.problem(401), "bad-signature");
@@ -169,7 +179,8 @@ async fn text_that_postgresql_refuses_is_kept_readable() {
         let body = message("71", "m_1", "TEXT").replace("TEXT", r"a\u0000b\ud83dc\ud83d\ude00");
         assert_eq!(post(world, &path, Some(&sign(APP_SECRET, &body)), &body).await.status, 200);
         world.settle().await;
-        let text: String = sqlx::query_scalar("select content ->> 'text' from messages").fetch_one(&world.db).await.unwrap();
+        let text: String =
+            sqlx::query_scalar("select content ->> 'text' from messages").fetch_one(&world.db).await.unwrap();
         assert_eq!(text, "a\u{fffd}b\u{fffd}c😀");
     })
     .await;

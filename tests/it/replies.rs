@@ -73,7 +73,10 @@ async fn a_send_in_doubt_is_never_repeated_and_an_echo_settles_it() {
         ben.replies(&room, "who knows").await;
         world.pass(300).await;
         let message = ben.reads(&room).await.pop().unwrap();
-        assert_eq!((message["status"].as_str(), message["error"]["type"].as_str()), (Some("uncertain"), Some("/problems/send-uncertain")));
+        assert_eq!(
+            (message["status"].as_str(), message["error"]["type"].as_str()),
+            (Some("uncertain"), Some("/problems/send-uncertain"))
+        );
         world.expects_trouble.store(true, Ordering::Relaxed);
     })
     .await;

@@ -130,7 +130,11 @@ async fn closed_hours_say_so_once_and_keep_the_message() {
             assert_eq!((room["status"].as_str(), room["close_reason"].as_str()), (Some("closed"), Some("offline")));
         }
         // Open again: the next message is served.
-        world.admin.patch(&format!("/incoming-chats/{}", id(&chat)), json!({ "working_hours_id": null })).await.expect(200);
+        world
+            .admin
+            .patch(&format!("/incoming-chats/{}", id(&chat)), json!({ "working_hours_id": null }))
+            .await
+            .expect(200);
         anna.says("now?").await;
         assert_eq!(world.admin.get("/rooms?status=waiting").await.expect(200)["items"].as_array().unwrap().len(), 1);
     })
@@ -181,9 +185,22 @@ async fn rooms_are_handed_over_and_taken() {
         let cleo = world.agent("Cleo").await.ready().await;
         let path = format!("/rooms/{}", id(&room));
         assert_eq!(cleo.api.get(&path).await.problem(403), "not-your-room");
-        assert_eq!(cleo.api.post(&format!("{path}/messages"), json!({ "content": { "kind": "text", "text": "x" } })).await.problem(403), "not-your-room");
-        let moved = ben.api.post(&format!("{path}/transfer"), json!({ "agent_id": cleo.id, "note": "knows better" })).await.expect(200);
-        assert_eq!((moved["status"].as_str(), moved["offer"]["agent_id"].as_str()), (Some("offered"), Some(cleo.id.as_str())));
+        assert_eq!(
+            cleo.api
+                .post(&format!("{path}/messages"), json!({ "content": { "kind": "text", "text": "x" } }))
+                .await
+                .problem(403),
+            "not-your-room"
+        );
+        let moved = ben
+            .api
+            .post(&format!("{path}/transfer"), json!({ "agent_id": cleo.id, "note": "knows better" }))
+            .await
+            .expect(200);
+        assert_eq!(
+            (moved["status"].as_str(), moved["offer"]["agent_id"].as_str()),
+            (Some("offered"), Some(cleo.id.as_str()))
+        );
         cleo.takes_next().await;
         assert_eq!(anna.sees(), ["Hello Anna, Ben here."], "the opening text goes out once");
         let notes: Vec<_> = cleo.reads(&room).await.into_iter().filter(|it| it["direction"] == "note").collect();
@@ -221,7 +238,13 @@ async fn an_agent_whose_stream_is_gone_is_set_offline_and_the_rooms_return() {
     story(async |world| {
         let ben = world.agent("Ben").await.ready().await;
         let cleo = world.agent("Cleo").await.ready().await;
-        let stream = ben.api.request(reqwest::Method::GET, "/events").header("accept", "text/event-stream").send().await.unwrap();
+        let stream = ben
+            .api
+            .request(reqwest::Method::GET, "/events")
+            .header("accept", "text/event-stream")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(stream.status(), 200);
         world.customer("Anna").says("hello").await;
         let room = ben.takes_next().await;
@@ -229,7 +252,11 @@ async fn an_agent_whose_stream_is_gone_is_set_offline_and_the_rooms_return() {
         world.pass(61).await;
         let status = |it: Value| it["status"].as_str().unwrap().to_owned();
         assert_eq!(status(ben.api.get("/me/status").await.expect(200)), "offline");
-        assert_eq!(status(cleo.api.get("/me/status").await.expect(200)), "ready", "who never had a stream is left alone");
+        assert_eq!(
+            status(cleo.api.get("/me/status").await.expect(200)),
+            "ready",
+            "who never had a stream is left alone"
+        );
         assert_eq!(ben.rooms().await.len(), 1, "active rooms stay for a while");
         world.pass(601).await;
         assert!(ben.rooms().await.is_empty());
