@@ -34,8 +34,8 @@ use crate::{
 
 /// Sends under way at one time in this process.
 const MOST_AT_ONCE: usize = 64;
-/// Longer than any send can take (see the Graph client's time-outs) by far.
-const CLAIM: TimeDelta = TimeDelta::seconds(60);
+/// Longer than any send can take: the Graph client gives up after 20 s.
+const CLAIM: TimeDelta = TimeDelta::seconds(30);
 /// First wait before another try; it doubles with each.
 const FIRST_WAIT_MS: i64 = 1000;
 /// Longest wait before another try.

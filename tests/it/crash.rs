@@ -56,6 +56,7 @@ impl Server {
             .env("CHATGATE__GRAPH__BASE_URL", facebook)
             .env("CHATGATE__METRICS__LISTEN", "")
             .env("CHATGATE__OPERATOR_TOKEN", OPERATOR)
+            .env_remove("DATABASE_URL")
             .envs(more.iter().copied())
             .stdout(Stdio::null())
             .stderr(std::fs::OpenOptions::new().create(true).append(true).open(home.join("log")).unwrap())

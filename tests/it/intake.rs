@@ -96,6 +96,9 @@ async fn only_what_is_signed_with_the_apps_secret_comes_in() {
         let upper = format!("sha256={}", right[7..].to_uppercase());
         let answer = post(world, &path, Some(&upper), &body).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, "EVENT_RECEIVED"));
+        // Noted after the answer, before the next one.
+        let next = message("71", "m_2", "hi");
+        assert_eq!(post(world, &path, Some(&sign(APP_SECRET, &next)), &next).await.status, 200);
         assert_eq!(count(world, "select signature_failures from meta_apps").await, 0);
         assert_eq!(post(world, "/webhooks/messenger/unknown", Some(&right), &body).await.problem(404), "not-found");
     })

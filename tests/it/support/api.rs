@@ -58,7 +58,7 @@ impl Api {
     }
 
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let path = if path.starts_with("/api") || path.starts_with("/webhooks") || self.is_root(path) {
+        let path = if path.starts_with("/api/") || path.starts_with("/webhooks") || self.is_root(path) {
             path.to_owned()
         } else {
             format!("/api/v1{path}")

@@ -65,6 +65,8 @@ impl World {
             ("CHATGATE__HTTP__PUBLIC_URL", base.as_str()),
             ("CHATGATE__GRAPH__BASE_URL", facebook.as_str()),
             ("CHATGATE__OPERATOR_TOKEN", OPERATOR),
+            // Stories leap over days; logins are not what they are about.
+            ("CHATGATE__SESSIONS__HOURS", "2160"),
         ];
         let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let settings = Settings::load(None, &settings).unwrap();
