@@ -116,7 +116,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Openapi => {
-            println!("{}", http::openapi().to_pretty_json()?);
+            println!("{}", serde_json::to_string_pretty(&http::openapi())?);
             Ok(())
         }
         Command::Simulate { listen, callback } => simulate(&settings, listen, callback).await,

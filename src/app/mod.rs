@@ -158,7 +158,7 @@ impl Gateway {
 
     /// The doors.
     pub fn router(&self) -> Router {
-        http::build(&self.app).0
+        http::build(&self.app)
     }
 
     /// Serves until `stop` is cancelled: takes nothing new in, lets requests end, sends the workers home.

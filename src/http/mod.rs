@@ -35,7 +35,6 @@ use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use sqlx::PgPool;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
     routes,
@@ -263,7 +262,7 @@ pub fn list_doors() -> Vec<DoorFacts> {
 
 /// The OpenAPI document, made from the doors.
 #[must_use]
-pub fn openapi() -> OpenApi {
+pub fn openapi() -> serde_json::Value {
     let mut router = OpenApiRouter::<App>::new();
     for Door { access, routes: (schemas, mut paths, methods) } in doors() {
         describe::door(&mut paths, access);
@@ -272,8 +271,9 @@ pub fn openapi() -> OpenApi {
     describe::whole(router.into_openapi())
 }
 
-/// The router and its description.
-pub fn build(app: &App) -> (Router, OpenApi) {
+/// The doors, open.
+#[must_use]
+pub fn build(app: &App) -> Router {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {
         let layer = middleware::from_fn_with_state((app.clone(), access), access::layer);
@@ -281,13 +281,12 @@ pub fn build(app: &App) -> (Router, OpenApi) {
         let limit = DefaultBodyLimit::max(if is_webhook { webhooks::MAX_BODY_BYTES } else { MAX_BODY_BYTES });
         router = router.routes((schemas, paths, methods.route_layer(layer).layer(limit)));
     }
-    let router = axum::Router::from(router)
+    axum::Router::from(router)
         .route("/", get(desk::root))
         .route("/desk", get(desk::index))
         .route("/desk/{file}", get(desk::asset))
         .fallback(async || Problem::of(problem::NOT_FOUND))
         .method_not_allowed_fallback(async || Problem::of(problem::METHOD_NOT_ALLOWED))
         .layer(middleware::from_fn(request_id::layer))
-        .with_state(app.clone());
-    (router, openapi())
+        .with_state(app.clone())
 }
