@@ -1,4 +1,4 @@
-//! Out to the contact: [`write`] stores a reply and puts it on its way in one transaction, [`worker`] sends it.
+//! Out to the contact: [`mod@write`] stores a reply and puts it on its way in one transaction, [`worker`] sends it.
 
 pub mod profiles;
 pub mod store;

@@ -1,6 +1,8 @@
 //! Stories told through the doors: a real PostgreSQL, a real HTTP server, the simulator as Facebook. Time moves by `clock`, work by
 //! `settle()`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod support;
 
 mod crash;
