@@ -272,7 +272,6 @@ pub fn openapi() -> serde_json::Value {
 }
 
 /// The doors, open.
-#[must_use]
 pub fn build(app: &App) -> Router {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {

@@ -18,8 +18,9 @@ use crate::{
     ids::UserId,
     people::{
         Staff, store,
-        users::{self, NewPassword, User, UserInput},
+        users::{self, AgentStatus, NewPassword, User, UserInput},
     },
+    queues::presence,
     secret::{Secret, fingerprint},
 };
 
@@ -82,7 +83,8 @@ pub async fn change(
         Ok(input)
     };
     // The password is hashed before the transaction, which holds a lock and a connection.
-    let input = read(&store::find_user(&app.db, staff.tenant, id).await?.ok_or_else(gone)?)?;
+    let before = store::find_user(&app.db, staff.tenant, id).await?.ok_or_else(gone)?;
+    let input = read(&before)?;
     let hash = match &input.password {
         Some(password) => Some(app.passwords.hash(password).await?),
         None => None,
@@ -91,12 +93,15 @@ pub async fn change(
     let new_password = hash.as_deref().map(|hash| NewPassword { hash, kept_session: own.as_ref() });
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
+    if before.status != AgentStatus::Offline && !input.answers() {
+        presence::leave(&mut tx, staff.tenant, id, now).await?;
+    }
     let stored = store::lock_user(&mut tx, staff.tenant, id).await?.ok_or_else(gone)?;
     let input = read(&stored)?;
     let user = users::change(&mut tx, staff.tenant, stored, input, new_password, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "user.changed", id, now).await?;
     tx.commit().await?;
-    app.queues_changed(staff.tenant);
+    app.dispatch.ring(staff.tenant);
     Ok(Json(user))
 }
 

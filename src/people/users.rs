@@ -142,6 +142,12 @@ impl User {
 }
 
 impl UserInput {
+    /// May be given rooms.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.active && self.roles.contains(&Role::Agent)
+    }
+
     /// Trims and checks. A new user must have a password.
     ///
     /// # Errors
@@ -228,6 +234,7 @@ pub async fn change(
     new_password: Option<NewPassword<'_>>,
     now: Moment,
 ) -> Result<User, UserError> {
+    let answers = input.answers();
     let mut user = User {
         email: input.email,
         name: input.name,
@@ -240,7 +247,6 @@ pub async fn change(
     if stored.rules() && !user.rules() && store::count_other_admins(db, tenant, user.id).await? == 0 {
         return Err(UserError::LastAdmin);
     }
-    let answers = user.active && user.roles.contains(&Role::Agent);
     if !answers && user.status != AgentStatus::Offline {
         (user.status, user.status_reason, user.status_since) = (AgentStatus::Offline, None, now);
     }

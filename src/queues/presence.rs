@@ -36,7 +36,16 @@ pub async fn set_status(
     Ok(agent)
 }
 
-/// The same in the caller's transaction, which holds the dispatch lock.
+/// Sets an agent offline in the caller's transaction, which is about to take the right to answer away and then rings.
+///
+/// # Errors
+/// The database's.
+pub async fn leave(tx: &mut PgConnection, tenant: TenantId, user: UserId, now: Moment) -> sqlx::Result<()> {
+    lock_dispatch(tx, tenant).await?;
+    set(tx, tenant, user, AgentStatus::Offline, None, now).await.map(drop)
+}
+
+/// The same as [`set_status`] in the caller's transaction, which holds the dispatch lock.
 pub(super) async fn set(
     tx: &mut PgConnection,
     tenant: TenantId,
