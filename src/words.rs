@@ -1,13 +1,15 @@
 //! Enums whose cases are words: the same word in JSON, in a text column and in the code's tables.
 
-/// Declares such an enum, with its JSON form, its OpenAPI schema and its PostgreSQL form (`text`, also in arrays).
+/// Declares such an enum, with its JSON form, its OpenAPI schema and its PostgreSQL form (`text`, also in arrays). The word is the case
+/// in `snake_case`; it is written out to be found.
 #[macro_export]
 macro_rules! words {
     ($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $case:ident = $word:literal),* $(,)? }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
-            $($(#[$doc])* #[serde(rename = $word)] $case),*
+            $($(#[$doc])* $case),*
         }
 
         impl $name {
@@ -43,4 +45,26 @@ macro_rules! words {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    words! {
+        /// An example.
+        pub enum Example {
+            /// One word.
+            Ready = "ready",
+            /// Two.
+            LongestIdle = "longest_idle",
+        }
+    }
+
+    #[test]
+    fn json_schema_and_column_have_the_same_words() {
+        let schema = serde_json::to_value(<Example as utoipa::PartialSchema>::schema()).unwrap();
+        for (n, case) in [Example::Ready, Example::LongestIdle].into_iter().enumerate() {
+            assert_eq!(serde_json::to_value(case).unwrap(), case.as_str());
+            assert_eq!(schema["enum"][n], case.as_str());
+        }
+    }
 }

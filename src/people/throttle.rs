@@ -74,7 +74,7 @@ impl Throttle {
 fn wait(failures: Option<&Failures>, limit: u32, now: Moment) -> Option<u64> {
     let failures = failures.filter(|it| it.count >= limit)?;
     let left = failures.since + WINDOW - now;
-    (left > TimeDelta::zero()).then(|| u64::try_from(left.num_seconds()).unwrap_or(0) + 1)
+    (left > TimeDelta::zero()).then(|| u64::try_from(left.num_milliseconds()).unwrap_or(0).div_ceil(1000))
 }
 
 fn count<K: Hash + Eq + Copy>(known: &mut HashMap<K, Failures>, key: K, now: Moment) {
@@ -129,7 +129,7 @@ mod tests {
             assert_eq!(throttle.admit(&ANNA, home(1), at(n)), Ok(()));
             throttle.failed(ANNA, home(1), at(n));
         }
-        assert_eq!(throttle.admit(&ANNA, home(2), at(10)), Err(Wait { seconds: 291 }));
+        assert_eq!(throttle.admit(&ANNA, home(2), at(10)), Err(Wait { seconds: 290 }));
         assert_eq!(throttle.admit(&BEN, home(1), at(10)), Ok(()));
         assert_eq!(throttle.admit(&ANNA, home(1), at(300)), Ok(()));
         throttle.failed(ANNA, home(1), at(300));

@@ -12,4 +12,6 @@ mod floors;
 mod intake;
 mod replies;
 mod routing;
+mod setup_pages;
+mod setup_people;
 mod walk;
