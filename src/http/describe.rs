@@ -4,7 +4,7 @@
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
-    OpenApi, Ref, RefOr, Response,
+    Info, License, OpenApi, Ref, RefOr, Response,
     content::ContentBuilder,
     path::{Operation, Parameter, PathItem, Paths},
     response::ResponseBuilder,
@@ -50,8 +50,10 @@ pub fn door(paths: &mut Paths, access: Access) {
 /// # Panics
 /// Never: a document made of plain values is JSON.
 pub fn whole(mut openapi: OpenApi) -> Value {
-    openapi.info.title = "Chatgate".to_owned();
+    // The router fills these in with its own crate's.
+    openapi.info = Info::new("Chatgate", env!("CARGO_PKG_VERSION"));
     openapi.info.description = Some(ABOUT.to_owned());
+    openapi.info.license = Some(License::new(env!("CARGO_PKG_LICENSE")));
     let about = "A session token (`cgs_…`), an API key (`cgk_…`) or an operator token (`cgo_…`). \
         A session's cookie `chatgate_session` does as well.";
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(about)).build();
