@@ -18,8 +18,9 @@ use crate::{
     ids::UserId,
     people::{
         Staff, store,
-        users::{self, NewPassword, User, UserInput},
+        users::{self, AgentStatus, NewPassword, User, UserInput},
     },
+    queues::presence,
     secret::{Secret, fingerprint},
 };
 
@@ -92,10 +93,15 @@ pub async fn change(
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let stored = store::lock_user(&mut tx, staff.tenant, id).await?.ok_or_else(gone)?;
+    let was = stored.status;
     let input = read(&stored)?;
     let user = users::change(&mut tx, staff.tenant, stored, input, new_password, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "user.changed", id, now).await?;
     tx.commit().await?;
+    if was != AgentStatus::Offline && user.status == AgentStatus::Offline {
+        // Whoever answers no more loses what rings at them.
+        presence::set_status(&app.dispatch, staff.tenant, id, AgentStatus::Offline, None, now).await?;
+    }
     app.queues_changed(staff.tenant);
     Ok(Json(user))
 }

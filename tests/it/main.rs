@@ -5,6 +5,7 @@
 
 mod support;
 
+mod commands;
 mod crash;
 mod doors;
 mod events;
@@ -12,4 +13,5 @@ mod floors;
 mod intake;
 mod replies;
 mod routing;
+mod schema;
 mod walk;
