@@ -38,8 +38,8 @@ fn chatgate(home: &Path) -> Command {
 
 /// Starts a command and waits for a line that has this word; the lines up to it.
 fn start(command: &mut Command, word: &str) -> (Running, Vec<String>) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap());
+    let mut output = BufReader::new(running.0.stdout.take().unwrap());
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -48,7 +48,7 @@ fn start(command: &mut Command, word: &str) -> (Running, Vec<String>) {
         if line.contains(word) {
             // Somebody must go on reading, or the writer stops.
             std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-            return (Running(child), lines);
+            return (running, lines);
         }
     }
 }
