@@ -68,7 +68,7 @@ impl Live {
     /// # Errors
     /// The database's.
     pub async fn follow(&self, reader: Reader, after: Option<Cursor>) -> sqlx::Result<Stream> {
-        let tail = self.tail(reader.tenant);
+        let tail = self.tail(reader.tenant).await?;
         // First listen, then read the log: what lies between comes twice and is recognised by its cursor.
         let news = tail.sender.subscribe();
         let at = match after {
@@ -109,22 +109,26 @@ impl Live {
         Ok((events, stream.at))
     }
 
-    fn tail(&self, tenant: TenantId) -> Arc<Tail> {
+    async fn tail(&self, tenant: TenantId) -> sqlx::Result<Arc<Tail>> {
+        if let Some(tail) = self.known(tenant) {
+            return Ok(tail);
+        }
+        // Where the tail begins is known before anybody reads the log up to it: nothing lies between.
+        let from = store::load_end(&self.db).await?;
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tail) = tenants.get(&tenant).and_then(Weak::upgrade) {
-            return tail;
+            return Ok(tail);
         }
         tenants.retain(|_, tail| tail.strong_count() > 0);
         let tail = Arc::new(Tail { sender: broadcast::channel(KEPT).0 });
         tenants.insert(tenant, Arc::downgrade(&tail));
-        self.crew.spawn(read(
-            self.db.clone(),
-            self.bell.events(),
-            tenant,
-            Arc::downgrade(&tail),
-            self.crew.stop_token(),
-        ));
-        tail
+        let (db, rings, stop) = (self.db.clone(), self.bell.events(), self.crew.stop_token());
+        self.crew.spawn(read(db, rings, tenant, from, Arc::downgrade(&tail), stop));
+        Ok(tail)
+    }
+
+    fn known(&self, tenant: TenantId) -> Option<Arc<Tail>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).and_then(Weak::upgrade)
     }
 }
 
@@ -133,10 +137,10 @@ async fn read(
     db: PgPool,
     mut rings: broadcast::Receiver<TenantId>,
     tenant: TenantId,
+    mut at: Cursor,
     tail: Weak<Tail>,
     stop: tokio_util::sync::CancellationToken,
 ) {
-    let mut at = None;
     loop {
         let Some(strong) = tail.upgrade() else { return };
         match read_on(&db, tenant, &mut at, &strong).await {
@@ -163,13 +167,9 @@ async fn read(
     }
 }
 
-async fn read_on(db: &PgPool, tenant: TenantId, at: &mut Option<Cursor>, tail: &Tail) -> sqlx::Result<bool> {
-    let from = match *at {
-        Some(at) => at,
-        None => store::load_end(db).await?,
-    };
-    let events = store::list_events(db, tenant, from, PAGE).await?;
-    *at = Some(events.last().map_or(from, |it| it.cursor));
+async fn read_on(db: &PgPool, tenant: TenantId, at: &mut Cursor, tail: &Tail) -> sqlx::Result<bool> {
+    let events = store::list_events(db, tenant, *at, PAGE).await?;
+    *at = events.last().map_or(*at, |it| it.cursor);
     let more = i64::try_from(events.len()).unwrap_or(0) == PAGE;
     for event in events {
         // Nobody listens at this moment: fine.

@@ -138,7 +138,8 @@ impl Gateway {
         }
         self.crew.hire(Arc::clone(&self.workers.assign), Some(bell.changes(Work::Queues)));
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
-        self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Intake)));
+        // Rung when items have been applied: then there may be new contacts.
+        self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Outbox)));
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());
@@ -167,8 +168,7 @@ impl Gateway {
     /// If the listener fails.
     pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) -> anyhow::Result<()> {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
-        let crew_stop = self.crew.stop_token();
-        // Streams never end by themselves: they end with the crew's stop, which comes with the end of serving.
+        // Streams never end by themselves.
         let streams = self.app.streams.clone();
         let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let ended = stop.clone();
@@ -188,7 +188,6 @@ impl Gateway {
                 }
             }
         };
-        drop(crew_stop);
         if !self.crew.dismiss(drain).await {
             warn!("work was still under way after {} s and is cut off; it goes on at the next start", drain.as_secs());
         }

@@ -334,14 +334,15 @@ pub async fn tags(
 pub async fn seen(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>) -> Result<Json<RoomView>, Problem> {
     let mut tx = app.db.begin().await?;
     let locked = lock_held(&mut tx, &staff, room).await?;
-    // A supervisor's look is not the holder's.
-    if locked.agent == staff.user() || staff.user().is_none() {
+    // A supervisor's look is not the holder's, and a key has no eyes.
+    let holds = locked.agent.is_some() && locked.agent == staff.user();
+    if holds {
         store::mark_seen(&mut tx, staff.tenant, room).await?;
     }
     let view = updated(&app, &mut tx, &staff, room).await?;
     tx.commit().await?;
     app.ring_events(staff.tenant);
-    if locked.agent == staff.user() {
+    if holds {
         app.act(staff.tenant, room, crate::channels::messenger::send::SenderAction::MarkSeen);
     }
     Ok(Json(view))

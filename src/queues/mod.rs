@@ -8,6 +8,7 @@ pub mod presence;
 pub mod settings;
 pub mod store;
 
+pub use crate::people::users::AgentStatus;
 use crate::{
     clock::Moment,
     db::bell::{Bell, Topic},
@@ -74,17 +75,6 @@ pub struct AgentView {
     pub max_chats: i32,
     /// Rooms at present, offered and active.
     pub chats: i64,
-}
-
-/// What an agent is doing. Only ready agents are given rooms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema, sqlx::Type)]
-#[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum AgentStatus {
-    Ready,
-    Away,
-    Offline,
 }
 
 /// Whether `at` has come.

@@ -120,7 +120,15 @@ async fn deliver(outgoing: &Outgoing, it: &Claimed) -> anyhow::Result<()> {
             return end(outgoing, it.tenant, it.message, it.room, "failed", &error).await;
         }
     };
-    let keys = outgoing.open(it.tenant, &it.page)?;
+    let keys = match outgoing.open(it.tenant, &it.page) {
+        Ok(keys) => keys,
+        Err(error) => {
+            // Nothing has left: with the right seal key it will.
+            tracing::error!(widget.id = %it.page.widget, error = %error, "the secrets of widget {} cannot be opened", it.page.widget);
+            let why = GraphError { message: error.to_string(), ..GraphError::default() };
+            return again(outgoing, it, Some(Duration::from_secs(60)), false, now, &why).await;
+        }
+    };
     let metadata = format!("{METADATA_PREFIX}{}", it.message);
     // Questions have their words since they were written.
     let body = send::request(&it.sender_id, &content, &metadata, path, Prompts { email: "", phone: "" });

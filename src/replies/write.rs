@@ -135,7 +135,9 @@ async fn check_place(
     if !errors.is_empty() {
         return Err(WriteError::Invalid(errors));
     }
-    if room.channel == "messenger" && window(room.last_inbound_at, room.human_agent, now).mode == WindowMode::Closed {
+    // The longer window is for people.
+    let human_agent = room.human_agent && !is_bot;
+    if room.channel == "messenger" && window(room.last_inbound_at, human_agent, now).mode == WindowMode::Closed {
         return Err(WriteError::WindowClosed);
     }
     if let Some(seen) = draft.seen_seq {

@@ -9,7 +9,7 @@ use super::{
     store::{self, LockedRoom, TextFacts},
     window,
 };
-use crate::{channels::Content, clock::Moment, ids::TenantId};
+use crate::{channels::Content, clock::Moment, ids::TenantId, widgets::texts};
 
 /// Why a text goes out.
 #[derive(Clone, Debug)]
@@ -74,67 +74,37 @@ fn text_of(facts: &TextFacts, name: &str) -> String {
     facts.texts.get(name).and_then(|it| it.as_str()).unwrap_or_default().to_owned()
 }
 
-/// Puts names into a text. A placeholder without a value goes, and with it the space before it: "Hello {first_name}," → "Hello,".
+/// Puts names into a text.
 fn fill(template: &str, facts: &TextFacts, agent: &str, next_open: &str) -> String {
     let name = facts.name.as_deref().unwrap_or_default();
     let first = facts.first_name.as_deref().or(name.split_whitespace().next()).unwrap_or_default();
-    let values = [
-        ("{first_name}", first),
-        ("{name}", name),
-        ("{display_name}", &facts.display_name),
-        ("{agent_name}", agent),
-        ("{next_open}", next_open),
-    ];
-    let mut out = String::with_capacity(template.len() + 32);
-    let mut rest = template;
-    // One pass, so that a name that looks like a placeholder is not filled again.
-    while let Some(at) = rest.find('{') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        match values.iter().find(|(placeholder, _)| rest.starts_with(placeholder)) {
-            Some((placeholder, value)) => {
-                if value.is_empty() && out.ends_with(' ') {
-                    out.pop();
-                }
-                out.push_str(value);
-                rest = &rest[placeholder.len()..];
-            }
-            None => {
-                out.push('{');
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out.trim().to_owned()
+    texts::fill(template, |placeholder| {
+        let value = match placeholder {
+            "first_name" => first,
+            "name" => name,
+            "display_name" => &facts.display_name,
+            "agent_name" => agent,
+            "next_open" => next_open,
+            _ => return None,
+        };
+        Some(value.to_owned())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(template: &str, name: Option<&str>, expected: &str) {
-        let facts = TextFacts {
+    #[test]
+    fn a_first_name_is_taken_from_the_name() {
+        let facts = |name: Option<&str>| TextFacts {
             texts: serde_json::json!({}),
             display_name: "Acme".to_owned(),
             name: name.map(str::to_owned),
             first_name: None,
         };
-        assert_eq!(fill(template, &facts, "Ben", ""), expected);
-    }
-
-    #[test]
-    fn placeholders_are_filled_once_and_vanish_without_a_value() {
-        check(
-            "Hello {first_name}, {agent_name} of {display_name} here.",
-            Some("Anna Bell"),
-            "Hello Anna, Ben of Acme here.",
-        );
-        check("Hello {first_name}, welcome.", None, "Hello, welcome.");
-        check("{name}", Some("{agent_name}"), "{agent_name}");
-        check("back {next_open}", None, "back");
-        check("a { brace", None, "a { brace");
-        check("", None, "");
+        let template = "Hello {first_name}, {agent_name} of {display_name} here.";
+        assert_eq!(fill(template, &facts(Some("Anna Bell")), "Ben", ""), "Hello Anna, Ben of Acme here.");
+        assert_eq!(fill(template, &facts(None), "Ben", ""), "Hello, Ben of Acme here.");
     }
 }

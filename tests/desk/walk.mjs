@@ -43,7 +43,7 @@ desk.on('console', (line) => {
 const at = (id) => desk.getByTestId(id);
 const message = (text) => at('message').filter({ hasText: text });
 const bubble = (text) => customer.locator('.bubble').filter({ hasText: text });
-const composer = () => customer.locator('textarea#composer, input#composer').first();
+const composer = () => customer.locator('#composer textarea').first();
 let shots = 0;
 let shared = null;
 let bubblesBeforeClose = [];
@@ -132,7 +132,7 @@ await step('the agent asks for the e-mail address and the customer taps the chip
   const address = customer.locator('.chip').filter({ hasText: '@' });
   const chip = (await address.count()) > 0 ? address.last() : customer.locator('.chip').last();
   const words = ((await chip.textContent()) ?? '').trim();
-  shared = words.includes('@') ? words : null;
+  shared = words.match(/[\w.+-]+@[\w.-]+/)?.[0] ?? null;
   await chip.click();
 });
 

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod commands;
 mod crash;
 mod doors;
 mod events;
@@ -12,6 +13,10 @@ mod floors;
 mod intake;
 mod replies;
 mod routing;
+<<<<<<< HEAD
 mod setup_pages;
 mod setup_people;
+=======
+mod schema;
+>>>>>>> main
 mod walk;

@@ -34,10 +34,12 @@ pub async fn mark_status(
             stream_seen_at = case when $3 = 'offline' then null else a.stream_seen_at end
         from users u
         where a.tenant_id = $1 and a.user_id = $2
-          and u.tenant_id = a.tenant_id and u.id = a.user_id and u.active and 'agent' = any (u.roles)",
+          and u.tenant_id = a.tenant_id and u.id = a.user_id
+          -- Anybody may be found gone; only agents may come.
+          and ($3 = 'offline' or u.active and 'agent' = any (u.roles))",
         tenant.0,
         user.0,
-        status as _,
+        status.as_str(),
         reason,
         now,
     )
