@@ -97,20 +97,11 @@ pub async fn change(
         presence::leave(&mut tx, staff.tenant, id, now).await?;
     }
     let stored = store::lock_user(&mut tx, staff.tenant, id).await?.ok_or_else(gone)?;
-    let was = stored.status;
     let input = read(&stored)?;
     let user = users::change(&mut tx, staff.tenant, stored, input, new_password, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "user.changed", id, now).await?;
     tx.commit().await?;
-<<<<<<< HEAD
     app.dispatch.ring(staff.tenant);
-=======
-    if was != AgentStatus::Offline && user.status == AgentStatus::Offline {
-        // Whoever answers no more loses what rings at them.
-        presence::set_status(&app.dispatch, staff.tenant, id, AgentStatus::Offline, None, now).await?;
-    }
-    app.queues_changed(staff.tenant);
->>>>>>> main
     Ok(Json(user))
 }
 

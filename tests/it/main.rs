@@ -13,10 +13,7 @@ mod floors;
 mod intake;
 mod replies;
 mod routing;
-<<<<<<< HEAD
+mod schema;
 mod setup_pages;
 mod setup_people;
-=======
-mod schema;
->>>>>>> main
 mod walk;
