@@ -14,6 +14,7 @@ use crate::{
     check::Invalid,
     ids::{TenantId, WidgetId},
     people::Staff,
+    rooms::events::{self, NewEvent},
     widgets::{
         Widget, WidgetInput,
         apps::{self, Callback},
@@ -188,9 +189,16 @@ async fn look(app: &App, tenant: TenantId, id: WidgetId) -> Result<Widget, Probl
     let (secret, token) = (widget.app.open_secret(&app.seal)?, widget.open_token(&app.seal, tenant)?);
     let found = health::look(&app.outgoing.graph, &widget, &secret, token.as_ref(), app.clock.now()).await;
     let page_name = found.page_name.as_deref();
-    store::update_health(&app.db, tenant, &widget, &found.health, found.token_accepted, page_name).await?;
+    let mut tx = app.db.begin().await?;
+    store::update_health(&mut tx, tenant, &widget, &found.health, found.token_accepted, page_name).await?;
+    let view = store::lock_widget(&mut tx, tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?.view();
+    if view.health.state != widget.health.state {
+        events::append(&mut tx, app.clock.now(), &[NewEvent::widget_health(tenant, &view)]).await?;
+    }
+    tx.commit().await?;
+    app.ring_events(tenant);
     if found.token_accepted == Some(true) {
         app.replies_may_go();
     }
-    Ok(find(app, tenant, id).await?.view())
+    Ok(view)
 }

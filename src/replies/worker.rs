@@ -27,9 +27,10 @@ use crate::{
     ids::{MessageId, RoomId, TenantId},
     rooms::{
         AuthorKind,
-        events::{self, Kind, NewEvent},
+        events::{self, NewEvent},
         receipts::{self, Changed, METADATA_PREFIX},
     },
+    widgets,
 };
 
 /// Sends under way at one time in this process.
@@ -226,16 +227,9 @@ async fn disconnect(outgoing: &Outgoing, it: &Claimed, why: &GraphError, now: Mo
     let news = store::mark_disconnected(&mut tx, it.tenant, it.page.widget, &why.message, now).await?;
     if news {
         warn!(tenant.id = %it.tenant, widget.id = %it.page.widget, "Page of widget {} is disconnected: its token is refused", it.page.widget);
-        let data = json!({ "id": it.page.widget, "health": { "state": "disconnected" } });
-        let event = NewEvent {
-            tenant: it.tenant,
-            kind: Kind::WidgetHealthChanged,
-            room: None,
-            agent: None,
-            former_agent: None,
-            data,
-        };
-        events::append(&mut tx, now, &[event]).await?;
+        if let Some(widget) = widgets::store::lock_widget(&mut tx, it.tenant, it.page.widget).await? {
+            events::append(&mut tx, now, &[NewEvent::widget_health(it.tenant, &widget.view())]).await?;
+        }
     }
     tx.commit().await?;
     outgoing.bell.ring(Topic::Events(it.tenant));

@@ -14,6 +14,7 @@ use super::{MessageView, RoomView, store};
 use crate::{
     clock::{self, Moment},
     ids::{RoomId, TenantId, UserId},
+    widgets::Widget,
 };
 
 /// What can happen.
@@ -105,6 +106,13 @@ impl NewEvent {
     #[must_use]
     pub fn message(tenant: TenantId, kind: Kind, message: &MessageView, agent: Option<UserId>) -> Self {
         Self { tenant, kind, room: Some(message.room_id), agent, former_agent: None, data: shown(message) }
+    }
+
+    /// A widget works, or has stopped working.
+    #[must_use]
+    pub fn widget_health(tenant: TenantId, widget: &Widget) -> Self {
+        let data = shown(widget);
+        Self { tenant, kind: Kind::WidgetHealthChanged, room: None, agent: None, former_agent: None, data }
     }
 
     /// Shown to the agent who lost the room as well.

@@ -267,7 +267,7 @@ pub(super) async fn update_widget(
 
 /// Writes what a check found about the token that is (still) this one.
 pub async fn update_health(
-    db: &PgPool,
+    db: &mut PgConnection,
     tenant: TenantId,
     widget: &StoredWidget,
     health: &Health,

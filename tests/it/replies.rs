@@ -29,6 +29,11 @@ async fn a_reply_waits_for_a_dead_token_and_goes_out_once() {
         world.admin.patch(&format!("/widgets/{}", id(&world.widget)), change).await.expect(200);
         world.settle().await;
         assert_eq!(anna.sees()[1..], ["It is,", "until Friday."]);
+        let events = world.events().await;
+        let told = events
+            .iter()
+            .find(|it| it["kind"] == "widget.health_changed" && it["data"]["health"]["state"] == "disconnected");
+        assert_eq!(told.unwrap()["data"]["name"], "Acme page");
     })
     .await;
 }
