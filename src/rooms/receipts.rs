@@ -62,10 +62,16 @@ pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Resu
         return Ok(Echoed::Duplicate(room, message));
     }
     let ours = echo.metadata.as_deref().and_then(|it| it.strip_prefix(METADATA_PREFIX)).and_then(|it| it.parse().ok());
-    if let Some(id) = ours
-        && let Some(room) = settle(tx, echo.tenant, MessageId(id), &echo.external_id, Some(echo.at), now).await?
-    {
-        return Ok(Echoed::Settled(room, MessageId(id)));
+    if let Some(id) = ours.map(MessageId) {
+        if let Some(room) = settle(tx, echo.tenant, id, &echo.external_id, Some(echo.at), now).await? {
+            return Ok(Echoed::Settled(room, id));
+        }
+        // The sender's own verdict came between our look and now.
+        if let Some(message) = store::find_message(tx, echo.tenant, id).await?
+            && message.external_id.as_ref() == Some(&echo.external_id)
+        {
+            return Ok(Echoed::Duplicate(message.room_id, id));
+        }
     }
     let (room, message) = store_elsewhere(tx, echo, now).await?;
     Ok(Echoed::Stored(room, message))
