@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
@@ -139,8 +140,9 @@ fn writer(staff: &Staff) -> Writer {
     }
 }
 
-fn created(message: &MessageView) -> Response {
-    let location = format!("/api/v1/rooms/{}/messages?after={}&limit=1", message.room_id, message.seq - 1);
+fn created(message: &Value) -> Response {
+    let (room, seq) = (message["room_id"].as_str().unwrap_or_default(), message["seq"].as_i64().unwrap_or_default());
+    let location = format!("/api/v1/rooms/{room}/messages?after={}&limit=1", seq - 1);
     (StatusCode::CREATED, [(header::LOCATION, location)], Json(message)).into_response()
 }
 
@@ -172,5 +174,5 @@ pub async fn note(
             .await?;
     tx.commit().await?;
     app.ring_events(staff.tenant);
-    Ok(created(&message))
+    Ok(created(&shown(&message)))
 }

@@ -9,7 +9,7 @@ use crate::{
     rooms::AuthorKind,
 };
 
-/// The hash and first message of a key used since then.
+/// The hash and first answer of a key used since then.
 ///
 /// # Errors
 /// The database's, as everywhere in this file.
@@ -19,9 +19,9 @@ pub async fn find_key(
     caller: Uuid,
     key: &str,
     since: Moment,
-) -> sqlx::Result<Option<(Vec<u8>, MessageId)>> {
+) -> sqlx::Result<Option<(Vec<u8>, serde_json::Value)>> {
     let row = sqlx::query!(
-        "select body_hash, message_id
+        "select body_hash, answer
         from idempotency_keys
         where tenant_id = $1 and caller_id = $2 and key = $3 and created_at > $4",
         tenant.0,
@@ -31,7 +31,7 @@ pub async fn find_key(
     )
     .fetch_optional(tx)
     .await?;
-    Ok(row.map(|it| (it.body_hash, MessageId(it.message_id))))
+    Ok(row.map(|it| (it.body_hash, it.answer)))
 }
 
 /// Remembers a key; one that is too old to count is used anew.
@@ -41,19 +41,19 @@ pub async fn insert_key(
     caller: Uuid,
     key: &str,
     hash: &[u8],
-    message: MessageId,
+    answer: &serde_json::Value,
     now: Moment,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into idempotency_keys (tenant_id, caller_id, key, body_hash, message_id, created_at)
+        "insert into idempotency_keys (tenant_id, caller_id, key, body_hash, answer, created_at)
         values ($1, $2, $3, $4, $5, $6)
         on conflict on constraint idempotency_keys_pk
-        do update set body_hash = excluded.body_hash, message_id = excluded.message_id, created_at = excluded.created_at",
+        do update set body_hash = excluded.body_hash, answer = excluded.answer, created_at = excluded.created_at",
         tenant.0,
         caller,
         key,
         hash,
-        message.0,
+        answer,
         now,
     )
     .execute(tx)

@@ -1,5 +1,6 @@
 //! An agent's reply: checked, stored and put on its way in one transaction.
 
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::store;
@@ -13,6 +14,7 @@ use crate::{
     ids::{RoomId, TenantId, UserId},
     rooms::{
         self, AuthorKind, Direction, MessageView, Status, WindowMode,
+        events::shown,
         say::{self, Writer},
         store::LockedRoom,
         window,
@@ -74,7 +76,7 @@ pub async fn write(
     writer: &Writer,
     draft: Draft,
     now: Moment,
-) -> Result<MessageView, WriteError> {
+) -> Result<Value, WriteError> {
     let mut tx = db.begin().await?;
     let mut locked = rooms::store::lock(&mut tx, tenant, room).await?.ok_or(WriteError::NoSuchRoom)?;
     if let Some(first) = find_first(&mut tx, tenant, writer, &draft, now).await? {
@@ -87,9 +89,11 @@ pub async fn write(
         let message = say::write(&mut tx, tenant, &mut locked, writer, Direction::Outbound, &part, now).await?;
         first.get_or_insert(message);
     }
-    let first = first.ok_or_else(|| WriteError::Invalid(vec![(String::new(), "says nothing".to_owned())]))?;
+    let first = first
+        .map(|it| shown(&it))
+        .ok_or_else(|| WriteError::Invalid(vec![(String::new(), "says nothing".to_owned())]))?;
     if let Some((key, hash)) = &draft.key {
-        store::insert_key(&mut tx, tenant, writer.author.id.unwrap_or_default(), key, hash, first.id, now).await?;
+        store::insert_key(&mut tx, tenant, writer.author.id.unwrap_or_default(), key, hash, &first, now).await?;
     }
     tx.commit().await?;
     bell.ring(Topic::Outbox);
@@ -104,13 +108,13 @@ async fn find_first(
     writer: &Writer,
     draft: &Draft,
     now: Moment,
-) -> Result<Option<MessageView>, WriteError> {
+) -> Result<Option<Value>, WriteError> {
     let Some((key, hash)) = &draft.key else { return Ok(None) };
     let since = now - chrono::TimeDelta::hours(KEY_HOURS);
     let caller = writer.author.id.unwrap_or_default();
     match store::find_key(tx, tenant, caller, key, since).await? {
         None => Ok(None),
-        Some((known, message)) if known == hash => Ok(rooms::store::find_message(tx, tenant, message).await?),
+        Some((known, answer)) if known == hash => Ok(Some(answer)),
         Some(_) => Err(WriteError::KeyReused),
     }
 }
