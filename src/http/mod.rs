@@ -24,6 +24,7 @@ mod refusals;
 pub mod request_id;
 pub mod rooms;
 pub mod sessions;
+pub mod streams;
 pub mod tenants;
 pub mod users;
 pub mod webhooks;
@@ -85,7 +86,7 @@ pub struct App {
     /// Hands out event streams.
     pub live: Live,
     /// Who has one open.
-    pub streams: events::Streams,
+    pub streams: streams::Streams,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// Slows down who guesses them.
@@ -108,7 +109,7 @@ impl App {
         intake: Intake,
         live: Live,
     ) -> Self {
-        let (streams, passwords, logins) = (events::Streams::default(), Passwords::default(), Arc::default());
+        let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
         Self { db, clock, seal, settings, bell, crew, dispatch, outgoing, intake, live, streams, passwords, logins }
     }
 
