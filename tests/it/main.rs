@@ -12,6 +12,7 @@ mod events;
 mod floors;
 mod intake;
 mod replies;
+mod replies_faults;
 mod routing;
 mod schema;
 mod setup_pages;
