@@ -14,6 +14,7 @@ mod intake;
 mod replies;
 mod replies_faults;
 mod routing;
+mod routing_settings;
 mod schema;
 mod setup_pages;
 mod setup_people;
