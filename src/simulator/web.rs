@@ -152,24 +152,30 @@ async fn set_fault(
         NewFault::One(fault) => (fault, 1),
         NewFault::Times { fault, times } => (fault, times.min(MOST_FAULTS)),
     };
-    let next = match fault {
-        PageFault::KillToken => return done(simulator.kill_token(&page)),
-        PageFault::ReviveToken => return done(simulator.core.world().page_mut(&page).is_token_dead = false),
-        PageFault::Hang => return done(simulator.set_hanging(&page, true)),
-        PageFault::Answer => return done(simulator.set_hanging(&page, false)),
-        PageFault::RefuseNext => Fault::error(551, Some(1_545_041), "(#551) This person isn't available right now."),
-        PageFault::DropNext => Fault::DropAfterSending,
-        PageFault::LoseNext => Fault::DropBeforeSending,
-        PageFault::GatewayNext => Fault::Http502,
-        PageFault::HiccupNext => Fault::hiccup(),
-        PageFault::ThrottleNext => Fault::Throttle { minutes: 1 },
-        PageFault::SlowNext => Fault::Slow { ms: 5000 },
-    };
-    done(simulator.fail_next_sends(&page, vec![next; times]))
+    if let Some(next) = switch(&simulator, &page, fault) {
+        simulator.fail_next_sends(&page, vec![next; times]);
+    }
+    StatusCode::NO_CONTENT
 }
 
-fn done((): ()) -> StatusCode {
-    StatusCode::NO_CONTENT
+/// Throws the Page's switch, or names what the next sends shall meet.
+fn switch(simulator: &Simulator, page: &str, fault: PageFault) -> Option<Fault> {
+    match fault {
+        PageFault::KillToken => simulator.kill_token(page),
+        PageFault::ReviveToken => simulator.core.world().page_mut(page).is_token_dead = false,
+        PageFault::Hang => simulator.set_hanging(page, true),
+        PageFault::Answer => simulator.set_hanging(page, false),
+        PageFault::RefuseNext => {
+            return Some(Fault::error(551, Some(1_545_041), "(#551) This person isn't available right now."));
+        }
+        PageFault::DropNext => return Some(Fault::DropAfterSending),
+        PageFault::LoseNext => return Some(Fault::DropBeforeSending),
+        PageFault::GatewayNext => return Some(Fault::Http502),
+        PageFault::HiccupNext => return Some(Fault::hiccup()),
+        PageFault::ThrottleNext => return Some(Fault::Throttle { minutes: 1 }),
+        PageFault::SlowNext => return Some(Fault::Slow { ms: 5000 }),
+    }
+    None
 }
 
 #[derive(Deserialize)]
