@@ -13,6 +13,7 @@ mod floors;
 mod intake;
 mod replies;
 mod routing;
+mod routing_settings;
 mod schema;
 mod setup_pages;
 mod setup_people;
