@@ -23,7 +23,7 @@ use crate::{
     intake::{accept::Intake, apply::Applier},
     live::Live,
     people,
-    queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
+    queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming, timers::Timers},
     replies::{Outgoing, doubts::Doubts, pacing::Limits, profiles::Profiles, worker::Sender},
     rooms::window_watch::WindowWatch,
     seal::SealKey,
@@ -52,6 +52,7 @@ pub struct Workers {
     doubts: Arc<Doubts>,
     windows: Arc<WindowWatch>,
     watch: Arc<Watch>,
+    timers: Arc<Timers>,
     upkeep: Arc<Upkeep>,
 }
 
@@ -73,6 +74,7 @@ impl Workers {
             worked |= self.windows.step().await? == Step::Worked;
             worked |= self.watch.step().await? == Step::Worked;
             worked |= self.assign.step().await? == Step::Worked;
+            worked |= self.timers.step().await? == Step::Worked;
             worked |= self.send.step().await? == Step::Worked;
             while !self.send.is_idle() {
                 worked = true;
@@ -137,6 +139,7 @@ impl Gateway {
             doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
             windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
+            timers: Arc::new(Timers { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
         let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew);
@@ -158,6 +161,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.doubts), None);
         self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);
+        self.crew.hire(Arc::clone(&self.workers.timers), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());
         self.crew.spawn(async move {

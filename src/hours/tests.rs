@@ -8,7 +8,7 @@ use super::*;
 
 /// `"mon 09:00-18:00, 2026-12-31 09:00-13:00, 2027-01-01"`: days of the week, and dates as exceptions.
 fn schedule(zone: &str, text: &str) -> Schedule {
-    let mut schedule = Schedule { time_zone: zone.into(), intervals: vec![], exceptions: vec![] };
+    let mut schedule = Schedule { time_zone: zone.into(), intervals: vec![], exceptions: vec![], locale: None };
     for entry in text.split(", ").filter(|entry| !entry.is_empty()) {
         let (day, span) = entry.split_once(' ').unwrap_or((entry, ""));
         let times = span.split_once('-').map(|(from, to)| TimeInterval { from: from.into(), to: to.into() });
@@ -319,7 +319,7 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
     (prop::sample::select(zones.to_vec()), intervals, exceptions).prop_map(|(zone, intervals, days)| {
         // Days are counted from the clock change that `any_case` picks; it puts the dates in.
         let exceptions = days.into_iter().map(|(day, intervals)| Exception { date: day.to_string(), intervals });
-        Schedule { time_zone: zone.into(), intervals, exceptions: exceptions.collect() }
+        Schedule { time_zone: zone.into(), intervals, exceptions: exceptions.collect(), locale: None }
     })
 }
 

@@ -1,26 +1,26 @@
 //! Gives waiting rooms to agents. Who is next is decided in `pick`; this file locks, asks it and writes.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
-    AgentStatus, Dispatch,
-    pick::pick,
-    place::Route,
+    AgentStatus, Dispatch, opening,
+    pick::{Picked, Strategy, pick},
     presence,
-    store::assign::{self as store, Given},
+    store::assign::{self as store, Given, WaitingRoom},
+    why::{Grounds, explain},
 };
 use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
-    hours::Schedule,
-    ids::{QueueId, RoomId, TenantId, UserId, WidgetId},
+    ids::{RoomId, TenantId, UserId},
     rooms::{
         self,
         automatic::{self, Occasion},
-        events::{self, Kind, NewEvent},
+        decisions::{self, Decision, NewDecision, Reason, waited_s},
+        events::{self, Kind, NewEvent, shown},
     },
 };
 
@@ -64,8 +64,8 @@ pub async fn assign(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx:
     let mut tx = dispatch.db.begin().await?;
     store::lock_dispatch(&mut tx, tenant).await?;
     let lapsed = lapse(&mut tx, dispatch, tenant, now).await?;
-    release(&mut tx, tenant, now).await?;
-    let agents = store::list_candidates(&mut tx, tenant).await?;
+    opening::release(&mut tx, tenant, now).await?;
+    let agents = store::list_candidates(&mut tx, tenant, now).await?;
     let given = if agents.is_empty() { 0 } else { give(&mut tx, tenant, agents, now).await? };
     tx.commit().await?;
     if lapsed + given > 0 {
@@ -85,24 +85,48 @@ async fn give(
     let seats: i64 = agents.iter().map(|it| it.seats - it.taken).sum();
     let waiting = store::lock_waiting(tx, tenant, &agents, now, seats.min(MOST_AT_ONCE)).await?;
     let facts: Vec<_> = waiting.iter().map(|it| it.fact.clone()).collect();
-    let given: Vec<_> = pick(&facts, agents, now)
-        .into_iter()
-        .map(|(at, agent)| {
-            let room = &waiting[at];
-            let expires = now + TimeDelta::seconds(room.offer_timeout_s.into());
-            Given { room: RoomId(room.fact.room), agent, offer_expires_at: (!room.is_auto).then_some(expires) }
-        })
-        .collect();
-    if given.is_empty() {
+    let picked = pick(&facts, agents.clone(), now);
+    if picked.is_empty() {
         return Ok(0);
     }
+    let given: Vec<_> = picked
+        .iter()
+        .map(|it| {
+            let room = &waiting[it.at];
+            let expires = now + TimeDelta::seconds(room.offer_timeout_s.into());
+            Given {
+                room: RoomId(room.fact.room),
+                agent: it.agent,
+                offer_expires_at: (!room.is_auto).then_some(expires),
+            }
+        })
+        .collect();
     store::mark_given(tx, tenant, &given, now).await?;
+    let queues: BTreeSet<_> = picked.iter().map(|it| facts[it.at].queue).collect();
+    let unavailable = store::list_unavailable(tx, tenant, &queues.into_iter().collect::<Vec<_>>(), &agents).await?;
+    let grounds = explain(&picked, &facts, agents, &unavailable, now);
+    let log: Vec<_> =
+        picked.iter().zip(&grounds).map(|(it, why)| decision(tenant, &waiting[it.at], it, why, now)).collect();
+    decisions::note(tx, now, &log).await?;
     let rooms: Vec<_> = given.iter().map(|it| it.room).collect();
     announce(tx, tenant, &rooms, now).await?;
     for it in given.iter().filter(|it| it.offer_expires_at.is_none()) {
         open(tx, tenant, it.room, it.agent, now).await?;
     }
     Ok(given.len())
+}
+
+fn decision(tenant: TenantId, room: &WaitingRoom, picked: &Picked, why: &Grounds, now: Moment) -> NewDecision {
+    let reason = match room.fact.strategy {
+        _ if picked.is_sticky => Reason::Sticky,
+        Strategy::LongestIdle => Reason::LongestIdle,
+        Strategy::LeastBusy => Reason::LeastBusy,
+        Strategy::RoundRobin => Reason::RoundRobin,
+    };
+    let what = if room.is_auto { Decision::Assigned } else { Decision::Offered };
+    let wait_s = if room.is_auto { waited_s(room.queued_at, room.accepted_at, now) } else { None };
+    let noted = NewDecision::new(tenant, RoomId(room.fact.room), Some(room.fact.queue), what);
+    NewDecision { detail: Some(shown(why)), ..noted.because(reason).agent(picked.agent).after(wait_s) }
 }
 
 /// The opening text, when an agent gets an active room.
@@ -144,6 +168,14 @@ pub(super) async fn announce(
 
 async fn lapse(tx: &mut sqlx::PgConnection, dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<usize> {
     let lapsed = store::lapse_offers(tx, tenant, now, now + dispatch.rering).await?;
+    let log: Vec<_> = lapsed
+        .iter()
+        .map(|it| {
+            let noted = NewDecision::new(tenant, it.room, Some(it.queue), Decision::Lapsed).agent(it.agent);
+            if it.sets_away { noted.because(Reason::SetAway) } else { noted }
+        })
+        .collect();
+    decisions::note(tx, now, &log).await?;
     for it in &lapsed {
         let Some(view) = rooms::store::find_view(tx, tenant, it.room, now).await? else { continue };
         let event = NewEvent::room(tenant, Kind::RoomOfferExpired, &view).also_to(Some(it.agent));
@@ -153,42 +185,4 @@ async fn lapse(tx: &mut sqlx::PgConnection, dispatch: &Dispatch, tenant: TenantI
         presence::set(tx, tenant, it.agent, AgentStatus::Away, Some("an offer lapsed"), now).await?;
     }
     Ok(lapsed.len())
-}
-
-/// Rooms that were held for the opening may be offered once the hours are found open.
-async fn release(tx: &mut sqlx::PgConnection, tenant: TenantId, now: Moment) -> sqlx::Result<()> {
-    let widgets = store::list_held_widgets(tx, tenant).await?;
-    if widgets.is_empty() {
-        return Ok(());
-    }
-    let pairs: Vec<_> = widgets.iter().map(|widget| (tenant, *widget)).collect();
-    let routes = load_routes(tx, &pairs).await?;
-    for widget in widgets {
-        let hours = routes.get(&widget).and_then(|it| it.hours.as_ref());
-        if hours.is_none_or(|it| it.status(now).open) {
-            store::mark_released(tx, tenant, widget).await?;
-        }
-    }
-    Ok(())
-}
-
-/// The routes of widgets, ready for [`super::place::place`].
-///
-/// # Errors
-/// The database's.
-pub async fn load_routes(
-    tx: &mut sqlx::PgConnection,
-    widgets: &[(TenantId, WidgetId)],
-) -> sqlx::Result<HashMap<WidgetId, Route>> {
-    let tenants: Vec<_> = widgets.iter().map(|it| it.0.0).collect();
-    let ids: Vec<_> = widgets.iter().map(|it| it.1.0).collect();
-    let stored = store::list_routes(tx, &tenants, &ids).await?;
-    let routes = stored.into_iter().map(|it| {
-        // Schedules are checked when they are stored; one that cannot be read any more counts as always open, so that nobody is turned away.
-        let hours =
-            it.schedule.and_then(|it| serde_json::from_value::<Schedule>(it).ok()).and_then(|it| it.parse().ok());
-        let holds = it.after_hours == "hold";
-        (it.widget, Route { queue: QueueId(it.queue), hours, offline_message: it.offline_message, holds })
-    });
-    Ok(routes.collect())
 }
