@@ -20,7 +20,11 @@ use crate::{
         partitions,
     },
     http::{self, App},
-    intake::{accept::Intake, apply::Applier},
+    intake::{
+        accept::Intake,
+        apply::Applier,
+        meter::{self, Meter},
+    },
     live::Live,
     people,
     queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
@@ -132,6 +136,7 @@ impl Gateway {
 
     /// Lets the workers begin.
     pub fn hire(&self) {
+        meter::describe();
         let bell = &self.app.bell;
         for apply in &self.workers.apply {
             self.crew.hire(Arc::clone(apply), Some(bell.changes(Work::Intake)));
@@ -142,6 +147,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Outbox)));
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
+        self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());
         self.crew.spawn(async move {
             loop {

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{NewItem, shard, store};
+use super::{NewItem, meter, shard, store};
 use crate::{
     channels::meta::{
         envelope::{self, Lane},
@@ -70,6 +70,7 @@ pub struct Intake {
 
 struct Job {
     items: Vec<NewItem>,
+    since: Instant,
     done: oneshot::Sender<Result<(), Refused>>,
     _room: OwnedSemaphorePermit,
 }
@@ -126,14 +127,14 @@ impl Intake {
     /// # Errors
     /// See [`Refused`]; nothing is stored then.
     pub async fn accept(&self, key: &str, signature: Option<&str>, body: &[u8]) -> Result<(), Refused> {
+        let since = Instant::now();
         let app = self.check(key, signature, body).await?;
         let now = self.clock.now();
         let kib = u32::try_from(body.len() / 1024 + 1).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(kib).map_err(|_| Refused::Busy)?;
         let items = items(&app, body, now);
-        metrics::counter!("chatgate_items_received_total").increment(items.len() as u64);
         let (done, answer) = oneshot::channel();
-        self.jobs.try_send(Job { items, done, _room: room }).map_err(|_| Refused::Busy)?;
+        self.jobs.try_send(Job { items, since, done, _room: room }).map_err(|_| Refused::Busy)?;
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(Refused::Busy),
@@ -156,7 +157,7 @@ impl Intake {
                 return Ok(app);
             }
         }
-        metrics::counter!("chatgate_signature_failures_total", "app" => app.id.to_string()).increment(1);
+        meter::bad_signature(app.id);
         warn!(app.id = %app.id, "a webhook for app {} has a wrong signature", app.id);
         if let Err(error) = store::mark_bad_signature(&self.db, app.owner, app.id, self.clock.now()).await {
             warn!(error = %error, "the wrong signature could not be noted");
@@ -268,14 +269,19 @@ async fn write(
             jobs.push(job);
         }
         let items: Vec<NewItem> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
-        metrics::histogram!("chatgate_intake_batch_items").record(items.len() as f64);
         let started = Instant::now();
-        let written = store::insert_items(&db, &items).await;
-        metrics::histogram!("chatgate_intake_write_seconds").record(started.elapsed().as_secs_f64());
-        if let Err(error) = &written {
-            warn!(error = %error, items = items.len(), "{} items could not be stored; their senders are told to try again", items.len());
+        let written = store::insert_items(&db, &items, clock.now()).await;
+        match &written {
+            Ok(settled) => meter::stored(&items, settled, started.elapsed()),
+            Err(error) => {
+                warn!(error = %error, items = items.len(), "{} items could not be stored; their senders are told to try again", items.len());
+            }
         }
         for job in jobs {
+            match &written {
+                Ok(_) => meter::durable(job.since.elapsed()),
+                Err(_) => meter::refused("database"),
+            }
             // Whoever has stopped waiting will send it again, and the second delivery changes nothing.
             drop(job.done.send(if written.is_ok() { Ok(()) } else { Err(Refused::Busy) }));
         }

@@ -8,7 +8,10 @@ use std::{
 use sqlx::{PgConnection, PgPool};
 use tracing::{error, warn};
 
-use super::store::{self, Done, Pending};
+use super::{
+    meter,
+    store::{self, Done, Pending},
+};
 use crate::{
     channels::{Event, What, messenger::normalize::normalize, meta::envelope::Lane},
     clock::{Clock, Moment},
@@ -60,11 +63,11 @@ impl Worker for Applier {
         }
         let now = self.clock.now();
         let applied = match apply(&mut tx, &items, now).await {
-            Ok(()) => tx.commit().await,
+            Ok(done) => tx.commit().await.map(|()| done),
             Err(error) => Err(error),
         };
         match applied {
-            Ok(()) => {
+            Ok(done) => {
                 self.most.store((most * 2).min(MOST_ITEMS), Ordering::Relaxed);
                 let tenants: HashSet<_> = items.iter().map(|it| it.tenant).collect();
                 for tenant in tenants {
@@ -72,7 +75,7 @@ impl Worker for Applier {
                     self.bell.ring(Topic::Queues(tenant));
                 }
                 self.bell.ring(Topic::Outbox);
-                metrics::counter!("chatgate_items_applied_total").increment(items.len() as u64);
+                meter::applied(&items, &done, self.clock.now());
                 Ok(Step::Worked)
             }
             // PostgreSQL is away or in a hurry: nothing is wrong with the items.
@@ -80,7 +83,6 @@ impl Worker for Applier {
             Err(error) if items.len() == 1 => {
                 let item = &items[0];
                 error!(item.id = %item.id, kind = %item.kind, error = %error, "item {} cannot be applied and is parked", item.id);
-                metrics::counter!("chatgate_items_parked_total").increment(1);
                 self.park(item, &error, now).await?;
                 Ok(Step::Worked)
             }
@@ -103,8 +105,9 @@ impl Applier {
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
         let mut tx = self.db.begin().await?;
-        store::mark_done(&mut tx, &[done], now).await?;
+        store::mark_done(&mut tx, std::slice::from_ref(&done), now).await?;
         tx.commit().await?;
+        meter::applied(std::slice::from_ref(item), &[done], self.clock.now());
         Ok(())
     }
 }
@@ -132,7 +135,8 @@ fn done_in(item: &Pending, state: &'static str, room: RoomId, message: MessageId
     Done { room: Some(room), message: Some(message), ..done(item, state) }
 }
 
-async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<()> {
+/// Applies items and writes down what became of each, which is also returned.
+async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<Vec<Done>> {
     let mut finished = Vec::with_capacity(items.len());
     // Each sender's events, in order.
     let mut senders: HashMap<(WidgetId, &str), VecDeque<(&Pending, Event)>> = HashMap::new();
@@ -184,11 +188,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
         }
         order.retain(|key| senders.get(key).is_some_and(|line| !line.is_empty()));
     }
-    for it in &finished {
-        let state = it.state;
-        metrics::counter!("chatgate_items_total", "state" => state).increment(1);
-    }
-    store::mark_done(tx, &finished, now).await
+    store::mark_done(tx, &finished, now).await?;
+    Ok(finished)
 }
 
 fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<Inbound> {

@@ -85,25 +85,37 @@ pub async fn mark_bad_signature(db: &PgPool, owner: TenantId, app: MetaAppId, no
     Ok(())
 }
 
+/// Items of one kind that were settled at once, because nobody needs to apply them.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Settled {
+    pub kind: String,
+    pub state: &'static str,
+    pub count: u64,
+}
+
 /// Writes items down, one durable statement for all of them. The page finds its widget here, so that no cache can be stale.
-pub async fn insert_items(db: &PgPool, items: &[NewItem]) -> sqlx::Result<()> {
+pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::Result<Vec<Settled>> {
     macro_rules! column {
         (|$it:ident| $value:expr) => {
             &items.iter().map(|$it| $value).collect::<Vec<_>>()
         };
     }
-    sqlx::query!(
-        "insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
-            received_at)
+    let settled = sqlx::query!(
+        r#"with stored as (
+        insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
+            received_at, written_at)
         select coalesce(w.tenant_id, i.owner), i.id, i.shard, i.app, w.id, i.lane, i.page_id, i.sender, i.kind,
             case when w.id is null and i.state = 'pending' then 'ignored' else i.state end,
             case when w.id is null and i.state = 'pending' then 'unknown page' else i.outcome end,
-            i.raw, i.entry_time, i.received_at
+            i.raw, i.entry_time, i.received_at, $14::timestamptz
         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[]) with ordinality
             as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, nth)
         left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
-        order by i.nth",
+        order by i.nth
+        returning kind, state)
+        select kind, state, count(*) as "count!" from stored where state <> 'pending' group by kind, state"#,
         column!(|it| it.id.0),
         column!(|it| it.owner.0),
         column!(|it| it.app.0),
@@ -117,10 +129,38 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem]) -> sqlx::Result<()> {
         column!(|it| it.raw.clone()),
         column!(|it| it.entry_time) as &[Option<i64>],
         column!(|it| it.received_at),
+        now,
     )
-    .execute(db)
+    .fetch_all(db)
     .await?;
-    Ok(())
+    let settled = settled.into_iter().map(|it| Settled {
+        kind: it.kind,
+        state: if it.state == "parked" { "parked" } else { "ignored" },
+        count: u64::try_from(it.count).unwrap_or(0),
+    });
+    Ok(settled.collect())
+}
+
+/// What waits to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    /// How many items, counted up to 100,000.
+    pub items: i32,
+    /// When the oldest and the newest of them came.
+    pub oldest: Option<Moment>,
+    /// See there.
+    pub newest: Option<Moment>,
+}
+
+/// How far applying is behind.
+pub async fn load_backlog(db: &PgPool) -> sqlx::Result<Backlog> {
+    sqlx::query_as!(
+        Backlog,
+        r#"select count(*)::integer as "items!", min(received_at) as oldest, max(received_at) as newest
+        from (select received_at from ledger where state = 'pending' limit 100000) as waiting"#,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Shards in which something waits.

@@ -187,6 +187,20 @@ const KINDS: &[(&str, &str)] = &[
     ("checkout_update", "checkout_update"),
 ];
 
+/// A kind as a metric's label: the `change.…` and `standby.…` of whatever senders think of would be labels without end.
+#[must_use]
+pub fn kind_label(kind: &str) -> &'static str {
+    const OTHERS: [&str; 7] = ["echo", "message_deleted", "admin_text", "empty", "malformed", "unknown", "unreadable"];
+    match kind.split_once('.') {
+        Some(("standby", _)) => "standby",
+        Some(("change", _)) => "change",
+        _ => {
+            let mut known = KINDS.iter().map(|it| it.1).chain(OTHERS);
+            known.find(|it| *it == kind).unwrap_or("other")
+        }
+    }
+}
+
 fn kind_of(fields: &[(Cow<'_, str>, &str)]) -> &'static str {
     let found = KINDS.iter().find_map(|(key, kind)| Some((*kind, member(fields, key)?)));
     match found {
@@ -318,6 +332,24 @@ mod tests {
         check(&change(r#"{"field":"inbox_labels","value":{"user":{"id":7}}}"#), &["changes 1/7 change.inbox_labels"]);
         check(&change(r#"{"field":"drop table"}"#), &["changes 1/ change.unknown"]);
         check(&change(r#"{}"#), &["changes 1/ change.unknown"]);
+    }
+
+    #[test]
+    fn labels_are_words_of_ours() {
+        for (kind, label) in [
+            ("message", "message"),
+            ("echo", "echo"),
+            ("standby.message", "standby"),
+            ("change.feed", "change"),
+            ("change.whatever_they_say", "change"),
+            ("unreadable", "unreadable"),
+            ("whatever", "other"),
+        ] {
+            assert_eq!(kind_label(kind), label);
+        }
+        for (_, kind) in KINDS {
+            assert_eq!(kind_label(kind), *kind);
+        }
     }
 
     #[test]
