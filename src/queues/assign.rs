@@ -83,7 +83,7 @@ async fn give(
     now: Moment,
 ) -> sqlx::Result<usize> {
     let seats: i64 = agents.iter().map(|it| it.seats - it.taken).sum();
-    let waiting = store::lock_waiting(tx, tenant, now, seats.min(MOST_AT_ONCE)).await?;
+    let waiting = store::lock_waiting(tx, tenant, &agents, now, seats.min(MOST_AT_ONCE)).await?;
     let facts: Vec<_> = waiting.iter().map(|it| it.fact.clone()).collect();
     let given: Vec<_> = pick(&facts, agents, now)
         .into_iter()

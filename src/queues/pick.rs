@@ -1,6 +1,9 @@
 //! Who gets which room: pure, from facts to pairs.
 
-use std::collections::HashMap;
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -53,33 +56,93 @@ pub struct Candidate {
 }
 
 /// Pairs of (index into `waiting`, agent). Rooms are served by queue priority, then place; nobody gets more rooms than seats.
+///
+/// Costs about (rooms + memberships) × log agents: each queue keeps its free agents in a heap, best first.
 #[must_use]
 pub fn pick(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec<(usize, UserId)> {
     let mut order: Vec<usize> = (0..waiting.len()).collect();
     order.sort_by_key(|&at| (waiting[at].priority, waiting[at].place_at, waiting[at].room));
+    let mut lines = Lines::of(waiting, &agents);
     let mut pairs = Vec::new();
     for at in order {
-        let room = &waiting[at];
-        let fits = |it: &&mut Candidate| {
-            it.taken < it.seats && it.queues.contains_key(&room.queue) && !room.passed_by.contains(&it.agent.0)
-        };
-        let Some(best) = agents.iter_mut().filter(fits).min_by_key(|it| rank(it, room)) else { continue };
-        best.taken += 1;
+        let Some(best) = lines.take(&waiting[at], &agents) else { continue };
+        let agent = &mut agents[best];
+        agent.taken += 1;
         // Later than everybody who has not been given a room in this round, and in the order of giving.
         let given = now + TimeDelta::microseconds(i64::try_from(pairs.len()).unwrap_or(0));
-        (best.idle_since, best.given_at) = (given, Some(given));
-        pairs.push((at, best.agent));
+        (agent.idle_since, agent.given_at) = (given, Some(given));
+        lines.put_back(best, &agents);
+        pairs.push((at, agents[best].agent));
     }
     pairs
 }
 
+/// The free agents of each queue that has rooms. An agent who was given a room is put into all their lines anew; what was there
+/// before is recognised by its age and thrown away when it comes up.
+struct Lines {
+    of_queue: HashMap<Uuid, Line>,
+    /// How often an agent has been put back, by index.
+    ages: Vec<u32>,
+}
+
+struct Line {
+    strategy: Strategy,
+    /// Rank, index of the agent, age.
+    best_first: BinaryHeap<Reverse<(Rank, usize, u32)>>,
+}
+
+impl Lines {
+    fn of(waiting: &[Waiting], agents: &[Candidate]) -> Self {
+        let line = |strategy| Line { strategy, best_first: BinaryHeap::new() };
+        let of_queue = waiting.iter().map(|it| (it.queue, line(it.strategy))).collect();
+        let mut lines = Self { of_queue, ages: vec![0; agents.len()] };
+        (0..agents.len()).for_each(|at| lines.stand(at, agents));
+        lines
+    }
+
+    fn stand(&mut self, at: usize, agents: &[Candidate]) {
+        let (agent, age) = (&agents[at], self.ages[at]);
+        if agent.taken >= agent.seats {
+            return;
+        }
+        for (queue, member) in &agent.queues {
+            if let Some(line) = self.of_queue.get_mut(queue) {
+                line.best_first.push(Reverse((rank(agent, *member, line.strategy), at, age)));
+            }
+        }
+    }
+
+    fn put_back(&mut self, at: usize, agents: &[Candidate]) {
+        self.ages[at] += 1;
+        self.stand(at, agents);
+    }
+
+    /// Takes the best agent who did not pass on the room out of its line.
+    fn take(&mut self, room: &Waiting, agents: &[Candidate]) -> Option<usize> {
+        let line = self.of_queue.get_mut(&room.queue)?;
+        let mut passed = Vec::new();
+        let found = loop {
+            let Some(Reverse(entry)) = line.best_first.pop() else { break None };
+            let (_, at, age) = entry;
+            if age != self.ages[at] {
+                continue;
+            }
+            if !room.passed_by.contains(&agents[at].agent.0) {
+                break Some(at);
+            }
+            passed.push(Reverse(entry));
+        };
+        line.best_first.extend(passed);
+        found
+    }
+}
+
 type Rank = (i32, i64, Moment, UserId);
 
-fn rank(agent: &Candidate, room: &Waiting) -> Rank {
-    let member = agent.queues.get(&room.queue).copied().unwrap_or(i32::MAX);
+fn rank(agent: &Candidate, member: i32, strategy: Strategy) -> Rank {
     // Share of seats taken in parts per million, so that shares compare as whole numbers.
     let share = agent.taken * 1_000_000 / agent.seats.max(1);
-    match room.strategy {
+    match strategy {
         Strategy::LongestIdle => (member, 0, agent.idle_since, agent.agent),
         Strategy::LeastBusy => (member, share, agent.idle_since, agent.agent),
         Strategy::RoundRobin => (member, 0, agent.given_at.unwrap_or(Moment::UNIX_EPOCH), agent.agent),
@@ -88,6 +151,8 @@ fn rank(agent: &Candidate, room: &Waiting) -> Rank {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, option, prop_assert_eq, proptest, strategy::Strategy as Any};
+
     use super::*;
 
     const QUEUE: Uuid = Uuid::from_u128(7);
@@ -168,5 +233,62 @@ mod tests {
         let mut recent = agent(10, 4, 0, 1);
         recent.given_at = Some(minute(50));
         check(&[round], vec![recent, agent(11, 4, 3, 9)], &[(1, 11)]);
+    }
+
+    /// The same decision as one would write it down first: look at everybody for every room.
+    fn plain(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec<(usize, UserId)> {
+        let mut order: Vec<usize> = (0..waiting.len()).collect();
+        order.sort_by_key(|&at| (waiting[at].priority, waiting[at].place_at, waiting[at].room));
+        let mut pairs = Vec::new();
+        for at in order {
+            let room = &waiting[at];
+            let fits = |it: &&mut Candidate| {
+                it.taken < it.seats && it.queues.contains_key(&room.queue) && !room.passed_by.contains(&it.agent.0)
+            };
+            let best = agents.iter_mut().filter(fits).min_by_key(|it| rank(it, it.queues[&room.queue], room.strategy));
+            let Some(best) = best else { continue };
+            best.taken += 1;
+            let given = now + TimeDelta::microseconds(pairs.len() as i64);
+            (best.idle_since, best.given_at) = (given, Some(given));
+            pairs.push((at, best.agent));
+        }
+        pairs
+    }
+
+    fn any_agent() -> impl Any<Value = Candidate> {
+        let queues = collection::hash_map((0..4u128).prop_map(Uuid::from_u128), 1..3i32, 0..4);
+        (0..4i64, 0..4i64, 0..6i64, option::of(0..6i64), queues).prop_map(|(seats, taken, idle, given, queues)| {
+            Candidate {
+                agent: UserId(Uuid::nil()),
+                seats,
+                taken,
+                idle_since: minute(idle),
+                given_at: given.map(minute),
+                queues,
+            }
+        })
+    }
+
+    fn any_room() -> impl Any<Value = Waiting> {
+        (0..4u128, 0..9i64, collection::vec(0..12u128, 0..4)).prop_map(|(queue, place, passed)| Waiting {
+            room: Uuid::nil(),
+            queue: Uuid::from_u128(queue),
+            priority: i32::try_from(queue % 3).unwrap(),
+            place_at: minute(place),
+            strategy: [Strategy::LongestIdle, Strategy::LeastBusy, Strategy::RoundRobin][queue as usize % 3],
+            passed_by: passed.into_iter().map(Uuid::from_u128).collect(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn heaps_decide_as_plain_looking_would(
+            mut rooms in collection::vec(any_room(), 0..24),
+            mut agents in collection::vec(any_agent(), 0..12),
+        ) {
+            rooms.iter_mut().zip(100..).for_each(|(it, id)| it.room = Uuid::from_u128(id));
+            agents.iter_mut().zip(0..).for_each(|(it, id)| it.agent = UserId(Uuid::from_u128(id)));
+            prop_assert_eq!(pick(&rooms, agents.clone(), minute(9)), plain(&rooms, agents, minute(9)));
+        }
     }
 }

@@ -118,39 +118,51 @@ pub struct WaitingRoom {
     pub offer_timeout_s: i32,
 }
 
-/// The rooms that have waited longest in each priority, at most `limit`, locked in key order. Only queues in which somebody is ready.
+/// The rooms that these agents could be given now, as many for each queue as its members have free seats and at most `limit`, oldest
+/// first within priority; locked in key order. Rooms that only busy agents serve, or that all free ones passed on, hold up nobody.
 pub async fn lock_waiting(
     tx: &mut PgConnection,
     tenant: TenantId,
+    free: &[Candidate],
     now: Moment,
     limit: i64,
 ) -> sqlx::Result<Vec<WaitingRoom>> {
+    let members: Vec<_> =
+        free.iter().flat_map(|it| it.queues.keys().map(|queue| (*queue, it.agent.0, it.seats - it.taken))).collect();
     let rows = sqlx::query!(
-        r#"select r.id, q.id as queue_id, q.priority, r.place_at as "place_at!", q.strategy, q.accept, q.offer_timeout_s,
-            case when r.rering_at > $2 then r.passed_by else '{}' end as "passed_by!"
-        from rooms r
-        join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
-        where r.tenant_id = $1
-          and r.status = 'waiting'
-          and r.id in (
+        r#"with free as (
+            select * from unnest($3::uuid[], $4::uuid[], $5::bigint[]) as f (queue_id, user_id, seats)
+        ), next as (
             select w.id
-            from rooms w
-            join queues p on p.tenant_id = w.tenant_id and p.id = w.queue_id
-            where w.tenant_id = $1
-              and w.status = 'waiting'
-              and not w.is_held
-              and exists (
-                select
-                from queue_members m
-                join agents a on a.tenant_id = m.tenant_id and a.user_id = m.user_id and a.status = 'ready'
-                where m.tenant_id = w.tenant_id and m.queue_id = w.queue_id
-                  and not (w.rering_at > $2 and m.user_id = any (w.passed_by)))
+            from (select queue_id, least(sum(seats)::bigint, $6) as seats from free group by queue_id) as line
+            join queues p on p.tenant_id = $1 and p.id = line.queue_id
+            cross join lateral (
+                select r.id, r.place_at
+                from rooms r
+                where r.tenant_id = $1
+                  and r.queue_id = line.queue_id
+                  and r.status = 'waiting'
+                  and not r.is_held
+                  and (r.rering_at is null
+                    or r.rering_at <= $2
+                    or exists (select from free f where f.queue_id = line.queue_id and f.user_id <> all (r.passed_by)))
+                order by r.place_at, r.id
+                limit line.seats) as w
             order by p.priority, w.place_at, w.id
-            limit $3)
+            limit $6
+        )
+        select r.id, q.id as queue_id, q.priority, r.place_at as "place_at!", q.strategy, q.accept, q.offer_timeout_s,
+            case when r.rering_at > $2 then r.passed_by else '{}' end as "passed_by!"
+        from next
+        join rooms r on r.tenant_id = $1 and r.id = next.id and r.status = 'waiting'
+        join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
         order by r.id
         for update of r"#,
         tenant.0,
         now,
+        &members.iter().map(|it| it.0).collect::<Vec<_>>(),
+        &members.iter().map(|it| it.1).collect::<Vec<_>>(),
+        &members.iter().map(|it| it.2).collect::<Vec<_>>(),
         limit,
     )
     .fetch_all(tx)
@@ -177,14 +189,16 @@ pub async fn lock_waiting(
 /// Ready agents with a free seat, with the queues they serve.
 pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId) -> sqlx::Result<Vec<Candidate>> {
     let rows = sqlx::query!(
-        r#"select a.user_id, a.max_chats, a.idle_since, a.given_at, m.queue_id, m.priority,
-            (select count(*)
-             from rooms r
-             where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.status in ('offered', 'active')) as "taken!"
+        r#"select a.user_id, a.max_chats, a.idle_since, a.given_at, m.queue_id, m.priority, coalesce(held.taken, 0) as "taken!"
         from agents a
         join users u on u.tenant_id = a.tenant_id and u.id = a.user_id and u.active
         join queue_members m on m.tenant_id = a.tenant_id and m.user_id = a.user_id
-        where a.tenant_id = $1 and a.status = 'ready'"#,
+        left join (
+            select agent_id, count(*) as taken
+            from rooms
+            where tenant_id = $1 and status in ('offered', 'active')
+            group by agent_id) as held on held.agent_id = a.user_id
+        where a.tenant_id = $1 and a.status = 'ready' and coalesce(held.taken, 0) < a.max_chats"#,
         tenant.0,
     )
     .fetch_all(tx)
@@ -201,7 +215,7 @@ pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId) -> sqlx::R
         });
         agent.queues.insert(it.queue_id, it.priority);
     }
-    Ok(agents.into_values().filter(|it| it.taken < it.seats).collect())
+    Ok(agents.into_values().collect())
 }
 
 /// A room and whom it goes to.
