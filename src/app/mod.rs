@@ -1,6 +1,7 @@
 //! Builds the parts, hires the workers, opens the doors, and closes in reverse order.
 
 pub mod demo;
+pub mod ledger;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::{
     config::Settings,
     crew::{Crew, Step, Worker},
     db::{
-        self, Database,
+        self, Database, OpenError, StartError,
         bell::{Bell, Work},
         partitions,
     },
@@ -257,6 +258,19 @@ pub async fn open_database(settings: &Settings, migrate: bool) -> anyhow::Result
             database.close().await;
             Err(error)
         }
+    }
+}
+
+/// The same for a command that does one thing: beside a running chatgate it uses that one's private PostgreSQL.
+///
+/// # Errors
+/// One clear message for the operator.
+pub async fn join_database(settings: &Settings) -> anyhow::Result<(Database, SealKey)> {
+    match open_database(settings, true).await {
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Private(StartError::InUse { .. }))) => {
+            Ok((db::join(&settings.data_dir).await?, seal_key(settings)?))
+        }
+        opened => opened,
     }
 }
 

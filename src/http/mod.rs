@@ -15,6 +15,7 @@ pub mod extract;
 pub mod health;
 pub mod hours;
 pub mod incoming_chats;
+pub mod ledger;
 pub mod messages;
 pub mod meta_apps;
 pub mod page;
@@ -203,6 +204,9 @@ pub fn doors() -> Vec<Door> {
         door(Access::ADMIN, routes!(incoming_chats::change, incoming_chats::remove)),
         // Meta's door.
         door(Access::Public, routes!(webhooks::verify, webhooks::receive)),
+        door(Access::ADMIN, routes!(ledger::list)),
+        door(Access::ADMIN, routes!(ledger::show)),
+        door(Access::ADMIN, routes!(ledger::replay)),
         // Answering.
         door(Access::AGENT, routes!(agents::show_mine, agents::set_mine)),
         door(Access::AGENT, routes!(rooms::mine)),

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{NewItem, meter, shard, store};
+use super::{NewItem, OTHER_OBJECT, meter, shard, store};
 use crate::{
     channels::meta::{
         envelope::{self, Lane},
@@ -24,7 +24,7 @@ use crate::{
     clock::{Clock, Moment},
     crew::Crew,
     db::bell::{Bell, Topic},
-    ids::ItemId,
+    ids::{self, ItemId},
     seal::SealKey,
     secret::Secret,
 };
@@ -210,7 +210,8 @@ impl Intake {
 
 fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
     let new = |lane: Lane, page_id: String, sender: String, kind: String, raw: Vec<u8>| NewItem {
-        id: ItemId::fresh(now),
+        // Their order is `seq`; [`ItemId::fresh`] would put ids into the future after a clock that was set back.
+        id: ItemId(ids::at(now)),
         owner: app.owner,
         app: app.id,
         shard: shard(&page_id, &sender),
@@ -235,7 +236,7 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
         let (state, outcome) = match (is_ours, is_direct) {
             (true, true) => ("pending", None),
             (true, false) => ("ignored", Some("kept")),
-            (false, _) => ("ignored", Some("another object than page")),
+            (false, _) => ("ignored", Some(OTHER_OBJECT)),
         };
         NewItem { state, outcome, entry_time: it.entry_time, ..item }
     });

@@ -1,4 +1,6 @@
-//! SQL of the ledger.
+//! SQL of the ledger's writing side: accepting and applying.
+
+pub mod ledger;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;

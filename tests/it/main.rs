@@ -11,6 +11,7 @@ mod doors;
 mod events;
 mod floors;
 mod intake;
+mod ledger;
 mod replies;
 mod routing;
 mod schema;
