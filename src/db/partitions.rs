@@ -1,4 +1,4 @@
-//! The days of the two big logs: made ahead, dropped when they are past keeping. Dropping a day costs the same however much is in it.
+//! The days of the big logs: made ahead, dropped when they are past keeping. Dropping a day costs the same however much is in it.
 
 use chrono::{Days, NaiveDate};
 use sqlx::PgPool;
@@ -16,7 +16,7 @@ const AHEAD: u64 = 3;
 const PATIENCE: &str = "set local lock_timeout = '300ms'";
 
 /// A log, and the column by which it is divided.
-const LOGS: [(&str, &str); 2] = [("ledger", "id"), ("events", "at")];
+const LOGS: [(&str, &str); 3] = [("ledger", "id"), ("events", "at"), ("routing_log", "at")];
 
 /// Makes the days from `now` on and drops those that ended more than `keep` days ago. How many were dropped.
 ///
@@ -68,7 +68,7 @@ async fn drop_before(pool: &PgPool, oldest: NaiveDate) -> sqlx::Result<usize> {
         "select c.relname::text
         from pg_inherits i
         join pg_class c on c.oid = i.inhrelid
-        where i.inhparent in ('ledger'::regclass, 'events'::regclass) and c.relname ~ '_[0-9]{8}$'
+        where i.inhparent in ('ledger'::regclass, 'events'::regclass, 'routing_log'::regclass) and c.relname ~ '_[0-9]{8}$'
         order by 1",
     )
     .fetch_all(pool)

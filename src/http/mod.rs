@@ -197,7 +197,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::WATCH, routes!(queues::show)),
         door(Access::ADMIN, routes!(queues::change, queues::remove)),
         door(Access::WATCH, routes!(queues::members)),
-        door(Access::ADMIN, routes!(queues::put_member, queues::remove_member)),
+        door(Access::WATCH, routes!(queues::put_member, queues::remove_member)),
         door(Access::WATCH, routes!(incoming_chats::list)),
         door(Access::ADMIN, routes!(incoming_chats::create)),
         door(Access::WATCH, routes!(incoming_chats::show)),

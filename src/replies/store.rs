@@ -4,6 +4,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
+    channels::messenger::window::Opened,
     clock::Moment,
     ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
     rooms::AuthorKind,
@@ -85,7 +86,7 @@ pub struct Claimed {
     pub content: serde_json::Value,
     pub author_kind: AuthorKind,
     pub sender_id: String,
-    pub last_inbound_at: Option<Moment>,
+    pub opened: Opened,
     pub human_agent: bool,
     pub page: SealedPage,
 }
@@ -117,7 +118,7 @@ pub async fn claim_due(db: &PgPool, now: Moment, claimed_until: Moment, limit: i
             returning o.*
         )
         select o.tenant_id, o.room_id, o.seq, o.message_id, o.attempts, o.widget_id, m.content,
-            m.author_kind as "author_kind: AuthorKind", c.sender_id, c.last_inbound_at, w.human_agent,
+            m.author_kind as "author_kind: AuthorKind", c.sender_id, c.last_inbound_at, c.ad_message_at, w.human_agent,
             w.page_id as "page_id!", w.page_token as "page_token!", a.tenant_id as app_owner, a.id as app_id, a.app_secret
         from claimed o
         join messages m on m.tenant_id = o.tenant_id and m.id = o.message_id
@@ -140,7 +141,7 @@ pub async fn claim_due(db: &PgPool, now: Moment, claimed_until: Moment, limit: i
         content: it.content,
         author_kind: it.author_kind,
         sender_id: it.sender_id,
-        last_inbound_at: it.last_inbound_at,
+        opened: Opened { last_inbound_at: it.last_inbound_at, ad_message_at: it.ad_message_at },
         human_agent: it.human_agent,
         page: SealedPage {
             widget: WidgetId(it.widget_id),

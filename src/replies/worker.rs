@@ -109,7 +109,7 @@ impl Worker for Sender {
 async fn deliver(outgoing: &Outgoing, it: &Claimed) -> anyhow::Result<()> {
     let now = outgoing.clock.now();
     // The tag for people is for people.
-    let path = answer_path(it.last_inbound_at, it.human_agent && it.author_kind == AuthorKind::Agent, now);
+    let path = answer_path(it.opened, it.human_agent && it.author_kind == AuthorKind::Agent, now);
     if path == AnswerPath::Closed {
         let error = problem("window-closed", "the messaging window closed before the message could go out", None);
         return end(outgoing, it.tenant, it.message, it.room, "failed", &error).await;

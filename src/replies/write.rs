@@ -141,7 +141,7 @@ async fn check_place(
     }
     // The longer window is for people.
     let human_agent = room.human_agent && !is_bot;
-    if room.channel == "messenger" && window(room.last_inbound_at, human_agent, now).mode == WindowMode::Closed {
+    if room.channel == "messenger" && window(room.opened, human_agent, now).mode == WindowMode::Closed {
         return Err(WriteError::WindowClosed);
     }
     if let Some(seen) = draft.seen_seq {

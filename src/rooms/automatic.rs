@@ -60,7 +60,7 @@ pub async fn say(
             (closed.message.clone(), "", closed.next_open.as_str())
         }
     };
-    let is_open = room.channel != "messenger" || window(room.last_inbound_at, false, now).mode == WindowMode::Standard;
+    let is_open = room.channel != "messenger" || window(room.opened, false, now).mode == WindowMode::Standard;
     let text = fill(&template, &facts, agent, next_open);
     if text.is_empty() || !is_open {
         return Ok(());

@@ -8,21 +8,19 @@ pub mod receive;
 pub mod say;
 pub mod store;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    channels::Content,
+    channels::{
+        Content,
+        messenger::window::{AnswerPath, Opened, answer_path},
+    },
     clock::{self, Moment},
     ids::{ContactId, MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
 };
-
-/// Meta's standard messaging window: hours in which everything may be answered.
-pub const WINDOW_HOURS: i64 = 24;
-/// Days in which a person may answer with the HUMAN_AGENT tag.
-pub const HUMAN_AGENT_DAYS: i64 = 7;
 
 /// Where a room stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
@@ -130,19 +128,16 @@ pub struct Window {
     pub human_agent_until: Option<DateTime<Utc>>,
 }
 
-/// The window of a contact who last wrote at `last_inbound_at`.
+/// The window of a contact who did this.
 #[must_use]
-pub fn window(last_inbound_at: Option<Moment>, human_agent: bool, now: Moment) -> Window {
-    let open_until = last_inbound_at.map(|at| at + TimeDelta::hours(WINDOW_HOURS));
-    let human_agent_until = last_inbound_at.filter(|_| human_agent).map(|at| at + TimeDelta::days(HUMAN_AGENT_DAYS));
-    let mode = if open_until.is_some_and(|until| now < until) {
-        WindowMode::Standard
-    } else if human_agent_until.is_some_and(|until| now < until) {
-        WindowMode::HumanAgent
-    } else {
-        WindowMode::Closed
+pub fn window(opened: Opened, human_agent: bool, now: Moment) -> Window {
+    let mode = match answer_path(opened, human_agent, now) {
+        AnswerPath::Standard { .. } => WindowMode::Standard,
+        AnswerPath::HumanAgent { .. } => WindowMode::HumanAgent,
+        AnswerPath::Closed => WindowMode::Closed,
     };
-    Window { mode, open_until, human_agent_until }
+    let human_agent_until = opened.human_agent_until().filter(|_| human_agent);
+    Window { mode, open_until: opened.standard_until(), human_agent_until }
 }
 
 /// A room as the API shows it.
@@ -337,26 +332,4 @@ pub struct Closed {
     pub since: Moment,
     /// The next opening as the contact shall read it; empty if there is none.
     pub next_open: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(hours_later: i64, human_agent: bool, expected: WindowMode) {
-        let wrote = chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap();
-        assert_eq!(window(Some(wrote), human_agent, wrote + TimeDelta::hours(hours_later)).mode, expected);
-    }
-
-    #[test]
-    fn the_window_is_open_for_a_day_and_for_people_for_a_week() {
-        check(0, false, WindowMode::Standard);
-        check(23, true, WindowMode::Standard);
-        check(24, false, WindowMode::Closed);
-        check(24, true, WindowMode::HumanAgent);
-        check(167, true, WindowMode::HumanAgent);
-        check(168, true, WindowMode::Closed);
-        assert_eq!(window(None, true, Moment::UNIX_EPOCH).mode, WindowMode::Closed);
-    }
 }

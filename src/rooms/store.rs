@@ -13,9 +13,16 @@ use super::{
     window,
 };
 use crate::{
+    channels::messenger::window::Opened,
     clock::Moment,
     ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
 };
+
+macro_rules! opened {
+    ($row:expr) => {
+        Opened { last_inbound_at: $row.last_inbound_at, ad_message_at: $row.ad_message_at }
+    };
+}
 
 /// What narrows a list of rooms.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +104,7 @@ pub async fn list_views(
             r.close_reason as "close_reason: CloseReason", r.opened_at, r.queued_at, r.accepted_at, r.closed_at, r.offer_expires_at,
             r.agent_id, u.name as "agent_name?", r.queue_id, q.name as "queue_name?",
             w.id as widget_id, w.name as widget_name, w.channel, w.color, w.human_agent,
-            c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at,
+            c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at, c.ad_message_at,
             (select count(*)
              from rooms p
              where r.status = 'waiting'
@@ -122,7 +129,7 @@ pub async fn list_views(
         let view = RoomView {
             id: RoomId(it.id),
             status: it.status,
-            window: (it.channel == "messenger").then(|| window(it.last_inbound_at, it.human_agent, now)),
+            window: (it.channel == "messenger").then(|| window(opened!(it), it.human_agent, now)),
             widget: RoomWidget {
                 id: WidgetId(it.widget_id),
                 name: it.widget_name,
@@ -177,14 +184,14 @@ pub struct LockedRoom {
     pub opening_sent: bool,
     pub human_agent: bool,
     pub tags_required: bool,
-    pub last_inbound_at: Option<Moment>,
+    pub opened: Opened,
 }
 
 /// Locks a room until the transaction ends.
 pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
-            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at
+            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
@@ -209,7 +216,7 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         opening_sent: it.opening_sent,
         human_agent: it.human_agent,
         tags_required: it.tags_required,
-        last_inbound_at: it.last_inbound_at,
+        opened: opened!(it),
     }))
 }
 

@@ -243,7 +243,7 @@ async fn days_are_kept_whole_and_dropped_whole() {
         let left = items(&world.admin, "").await;
         assert_eq!(left.len(), 1);
         deliver(world, PAGE_ID, "711", "m_35").await;
-        assert_eq!(keep(1).await, 8);
+        assert_eq!(keep(1).await, 12);
         assert_eq!(items(&world.admin, "").await.len(), 1);
         // A day in the default partition is forgotten as well.
         world.pass(40 * 24 * 3600).await;

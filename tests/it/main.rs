@@ -14,6 +14,7 @@ mod intake;
 mod ledger;
 mod replies;
 mod routing;
+mod routing_settings;
 mod schema;
 mod setup_pages;
 mod setup_people;
