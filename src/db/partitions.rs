@@ -53,7 +53,8 @@ async fn make(pool: &PgPool, today: NaiveDate) -> sqlx::Result<()> {
             let (from, to) = (first(table, day), first(table, next));
             let range = format!("{column} >= '{from}' and {column} < '{to}'");
             let made = format!(
-                "create table {name} (like {table} including defaults including constraints);
+                "lock table {table}_default in access exclusive mode;
+                create table {name} (like {table} including defaults including constraints);
                 with moved as (delete from {table}_default where {range} returning *) insert into {name} select * from moved;
                 alter table {table} attach partition {name} for values from ('{from}') to ('{to}')"
             );
