@@ -7,6 +7,7 @@ mod support;
 
 mod commands;
 mod crash;
+mod desk;
 mod doors;
 mod events;
 mod floors;
