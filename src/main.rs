@@ -262,6 +262,7 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
 
 async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
+    http::serve::raise_file_limit();
     settings.risks().iter().for_each(|risk| warn!("{risk}"));
     let listener = TcpListener::bind(settings.http.listen)
         .await
@@ -275,7 +276,7 @@ async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
         info!("listening on http://{}", listener.local_addr()?);
         let failed = database.failed();
         tokio::select! {
-            served = gateway.serve(listener, stop) => served,
+            () = gateway.serve(listener, stop) => Ok(()),
             why = failed => Err(anyhow::anyhow!("the private PostgreSQL cannot be kept running: {why}")),
         }
     }
@@ -369,7 +370,7 @@ async fn run_demo(mut settings: Settings) -> anyhow::Result<()> {
         };
         let failed = database.failed();
         tokio::select! {
-            served = gateway.serve(listener, stop.clone()) => served,
+            () = gateway.serve(listener, stop.clone()) => Ok(()),
             broken = set_up => broken,
             why = failed => Err(anyhow::anyhow!("the private PostgreSQL cannot be kept running: {why}")),
         }

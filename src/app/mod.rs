@@ -3,7 +3,7 @@
 pub mod demo;
 pub mod ledger;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -20,7 +20,10 @@ use crate::{
         bell::{Bell, Work},
         partitions,
     },
-    http::{self, App},
+    http::{
+        self, App,
+        serve::{Limits, serve},
+    },
     intake::{
         accept::Intake,
         apply::Applier,
@@ -170,35 +173,28 @@ impl Gateway {
     }
 
     /// Serves until `stop` is cancelled: takes nothing new in, lets requests end, sends the workers home.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
         // Streams never end by themselves.
         let streams = self.app.streams.clone();
-        let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let ended = stop.clone();
-        let serving =
-            axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
+        let limits = Limits {
+            connections: self.app.settings.http.max_connections as usize,
+            patience: Duration::from_secs(self.app.settings.http.patience_s.into()),
+        };
+        let serving = serve(listener, self.router(), limits, stop.clone());
         tokio::pin!(serving);
-        let served = tokio::select! {
-            served = &mut serving => served,
+        tokio::select! {
+            () = &mut serving => {}
             () = stop.cancelled() => {
                 streams.close();
-                match tokio::time::timeout(drain, &mut serving).await {
-                    Ok(served) => served,
-                    Err(_) => {
-                        warn!("requests were still under way after {} s and are cut off", drain.as_secs());
-                        Ok(())
-                    }
+                if tokio::time::timeout(drain, &mut serving).await.is_err() {
+                    warn!("requests were still under way after {} s and are cut off", drain.as_secs());
                 }
             }
-        };
+        }
         if !self.crew.dismiss(drain).await {
             warn!("work was still under way after {} s and is cut off; it goes on at the next start", drain.as_secs());
         }
-        served.context("the listener failed")
     }
 }
 

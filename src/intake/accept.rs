@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use sqlx::PgPool;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -31,8 +32,9 @@ use crate::{
 
 /// Requests that may wait for the writer at one time; more are answered 503 at once.
 const MOST_WAITING: usize = 4096;
-/// Bytes of bodies that may wait for the writer at one time, in KiB; the bound of this door's memory.
-const MOST_WAITING_KIB: u32 = 64 * 1024;
+/// Bytes of bodies that may be under way at one time, from their first byte to their commit, in KiB. Items, statement and wire take as
+/// much again, twice, so this is a third of what the door needs at most; three of the largest bodies fit.
+const MOST_UNDER_WAY_KIB: usize = 32 * 1024;
 /// Items in one statement; a request with more is still written whole.
 const MOST_ITEMS: usize = 1000;
 /// Meta wants an answer within 5 s; past this the caller is told to come again.
@@ -65,14 +67,46 @@ pub struct Intake {
     clock: Clock,
     apps: Arc<Mutex<HashMap<String, Kept>>>,
     jobs: mpsc::Sender<Job>,
-    room: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
 }
 
 struct Job {
     items: Vec<NewItem>,
     since: Instant,
     done: oneshot::Sender<Result<(), Refused>>,
-    _room: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+/// A webhook's part of the memory that bodies may take: grows while the body comes in, and is given back with it.
+pub struct Share {
+    memory: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes what so many more bytes need.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`] if there is no more: the writer does not keep up, or too many bodies come slowly.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.bytes += bytes;
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (self.bytes / 1024 + 1).saturating_sub(held);
+        if more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more).ok().and_then(|it| Arc::clone(&self.memory).try_acquire_many_owned(it).ok());
+        let Some(more) = more else {
+            meter::refused("full");
+            return Err(Refused::Busy);
+        };
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone)]
@@ -93,8 +127,8 @@ impl Intake {
     #[must_use]
     pub fn open(db: PgPool, bell: Bell, seal: SealKey, clock: Clock, crew: &Crew) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
-        let room = Arc::new(Semaphore::new(MOST_WAITING_KIB as usize));
-        let intake = Self { db, bell, seal, clock, apps: Arc::default(), jobs, room };
+        let memory = Arc::new(Semaphore::new(MOST_UNDER_WAY_KIB));
+        let intake = Self { db, bell, seal, clock, apps: Arc::default(), jobs, memory };
         crew.spawn(write(intake.db.clone(), intake.bell.clone(), intake.clock.clone(), waiting, crew.stop_token()));
         let (apps, mut changes, stop) =
             (Arc::clone(&intake.apps), intake.bell.waiter(crate::db::bell::Work::Config), crew.stop_token());
@@ -122,19 +156,40 @@ impl Intake {
         Ok(Ok(challenge))
     }
 
+    /// Somebody posts to this key: what the body may take of the memory, nothing yet.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownKey`], before anything of the body is kept.
+    pub async fn begin(&self, key: &str) -> Result<Share, Refused> {
+        if self.kept(key).is_none() {
+            self.load(key).await?;
+        }
+        Ok(Share { memory: Arc::clone(&self.memory), held: None, bytes: 0 })
+    }
+
     /// Checks the signature over the bytes as they came, then writes every item down. `Ok` means durable.
     ///
     /// # Errors
     /// See [`Refused`]; nothing is stored then.
-    pub async fn accept(&self, key: &str, signature: Option<&str>, body: &[u8]) -> Result<(), Refused> {
+    pub async fn accept(
+        &self,
+        key: &str,
+        signature: Option<&str>,
+        body: Bytes,
+        mut share: Share,
+    ) -> Result<(), Refused> {
         let since = Instant::now();
-        let app = self.check(key, signature, body).await?;
+        // An empty one waits for the writer as well.
+        share.grow(0)?;
+        let app = self.check(key, signature, &body).await?;
         let now = self.clock.now();
-        let kib = u32::try_from(body.len() / 1024 + 1).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(kib).map_err(|_| Refused::Busy)?;
-        let items = items(&app, body, now);
+        let items = items(&app, &body, now);
+        drop(body);
         let (done, answer) = oneshot::channel();
-        self.jobs.try_send(Job { items, since, done, _room: room }).map_err(|_| Refused::Busy)?;
+        self.jobs.try_send(Job { items, since, done, _share: share }).map_err(|_| {
+            meter::refused("full");
+            Refused::Busy
+        })?;
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(Refused::Busy),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use sqlx::{PgConnection, PgPool};
@@ -17,7 +20,7 @@ use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{MessageId, RoomId, TenantId, WidgetId},
+    ids::{ItemId, MessageId, RoomId, TenantId, WidgetId},
     queues::{assign::load_routes, place::place},
     rooms::{
         Delivery,
@@ -28,6 +31,8 @@ use crate::{
 
 /// Items applied in one transaction.
 const MOST_ITEMS: usize = 500;
+/// How often an item that violates a constraint is tried before it is parked.
+const MOST_TRIES: u32 = 3;
 
 /// The worker that applies. Any number may run, in any number of processes: each takes shards that nobody else has.
 pub struct Applier {
@@ -36,13 +41,15 @@ pub struct Applier {
     clock: Clock,
     /// Items for the next transaction. Halved when one fails, until the bad item is alone and parked; doubled when one succeeds.
     most: AtomicUsize,
+    /// The item that failed alone, and how often in a row.
+    failed: Mutex<Option<(ItemId, u32)>>,
 }
 
 impl Applier {
     /// An applier.
     #[must_use]
     pub fn new(db: PgPool, bell: Bell, clock: Clock) -> Self {
-        Self { db, bell, clock, most: AtomicUsize::new(MOST_ITEMS) }
+        Self { db, bell, clock, most: AtomicUsize::new(MOST_ITEMS), failed: Mutex::default() }
     }
 }
 
@@ -80,6 +87,10 @@ impl Worker for Applier {
             }
             // PostgreSQL is away or in a hurry: nothing is wrong with the items.
             Err(error) if !is_about_data(&error) => Err(error.into()),
+            Err(error) if items.len() == 1 && self.may_pass(&items[0], &error) => {
+                warn!(item.id = %items[0].id, error = %error, "item {} cannot be applied; trying again", items[0].id);
+                Ok(Step::Worked)
+            }
             Err(error) if items.len() == 1 => {
                 let item = &items[0];
                 error!(item.id = %item.id, kind = %item.kind, error = %error, "item {} cannot be applied and is parked", item.id);
@@ -96,6 +107,18 @@ impl Worker for Applier {
 }
 
 impl Applier {
+    /// Whether the item may fit at another try: a constraint that another process's write met may be met no more, because it is seen
+    /// now. So often and no more.
+    fn may_pass(&self, item: &Pending, error: &sqlx::Error) -> bool {
+        let is_constraint =
+            error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code.starts_with("23"));
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, times) = failed.unwrap_or((item.id, 0));
+        let times = if id == item.id { times + 1 } else { 1 };
+        *failed = Some((item.id, times));
+        is_constraint && times < MOST_TRIES
+    }
+
     async fn park(&self, item: &Pending, error: &sqlx::Error, now: Moment) -> anyhow::Result<()> {
         // The kind of error only: its text may quote what the customer wrote.
         let code = error

@@ -197,6 +197,26 @@ async fn a_parked_item_is_applied_after_the_mending() {
 }
 
 #[tokio::test]
+async fn what_fails_once_and_passes_is_not_parked() {
+    story(async |world| {
+        // Two refusals of one message, as of somebody who wrote the same at the same time; the third try is let through.
+        for fault in [
+            "create sequence tries",
+            "create function refuse() returns trigger language plpgsql as $$ begin
+                if nextval('tries') < 3 then raise sqlstate '23505'; end if; return new; end $$",
+            "create trigger refuse before insert on messages for each row when (new.external_id = 'm_2') execute function refuse()",
+        ] {
+            sqlx::raw_sql(fault).execute(&world.db).await.unwrap();
+        }
+        for n in 1..=3 {
+            deliver(world, PAGE_ID, "711", &format!("m_{n}")).await;
+        }
+        assert_eq!(items(&world.admin, "state=applied").await.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn sums_that_lie_are_found_out() {
     story(async |world| {
         for (page, mid) in [(PAGE_ID, "m_1"), (PAGE_ID, "m_1"), (PAGE_ID, "m_2"), (OTHER_PAGE, "m_3")] {

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 
 use super::json::{clean, elements, is_true, member, members, word};
 
+/// Items of one body; Meta sends at most 1000. A body with more is kept as one item.
+const MOST_ITEMS: usize = 20_000;
+
 /// One event of a webhook body, kept as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -84,6 +87,9 @@ pub fn split(raw_body: &[u8]) -> Result<Vec<Item>, Unreadable> {
     let mut items = Vec::with_capacity(entries.len());
     for entry in entries {
         split_entry(&object, entry, &mut items);
+        if items.len() > MOST_ITEMS {
+            return Ok(vec![whole("malformed")]);
+        }
     }
     Ok(items)
 }
