@@ -1,7 +1,7 @@
 //! Arbitrary signed bytes: always taken in, never a fault of ours, and whatever room they make can be read.
 //!
-//! `CHATGATE_FUZZ_CASES=20000` for more of them (400 otherwise), `CHATGATE_FUZZ_SEED=…` for the same ones again. The same grammar-free
-//! and without a database: `fuzz/`.
+//! `CHATGATE_FUZZ_CASES=20000` for more of them (400 otherwise), `CHATGATE_FUZZ_SEED=…` for the same ones again. Reading alone, without
+//! a database, has its properties beside it (`channels/messenger/walk.rs`).
 
 use chatgate::{channels::meta::signature, secret::Secret};
 use proptest::{
