@@ -190,10 +190,14 @@ impl Intake {
             meter::refused("full");
             Refused::Busy
         })?;
-        match tokio::time::timeout(PATIENCE, answer).await {
+        let written = match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(Refused::Busy),
+        };
+        if written.is_err() {
+            meter::refused("database");
         }
+        written
     }
 
     async fn check(&self, key: &str, signature: Option<&str>, body: &[u8]) -> Result<Arc<Keys>, Refused> {
@@ -235,6 +239,7 @@ impl Intake {
     async fn load(&self, key: &str) -> Result<Arc<Keys>, Refused> {
         let found = store::find_app(&self.db, key).await.map_err(|error| {
             warn!(error = %error, "the database did not answer a webhook");
+            meter::refused("database");
             Refused::Busy
         })?;
         let Some(found) = found else {
@@ -334,9 +339,8 @@ async fn write(
             }
         }
         for job in jobs {
-            match &written {
-                Ok(_) => meter::durable(job.since.elapsed()),
-                Err(_) => meter::refused("database"),
+            if written.is_ok() {
+                meter::durable(job.since.elapsed());
             }
             // Whoever has stopped waiting will send it again, and the second delivery changes nothing.
             drop(job.done.send(if written.is_ok() { Ok(()) } else { Err(Refused::Busy) }));

@@ -16,6 +16,7 @@ mod intake;
 mod ledger;
 mod outage;
 mod replies;
+mod replies_faults;
 mod routing;
 mod routing_settings;
 mod schema;
