@@ -20,7 +20,7 @@ use crate::{
         partitions,
     },
     http::{self, App},
-    intake::{accept::Intake, apply::Applier},
+    intake::{accept::Intake, apply::Applier, strands::Strands},
     live::Live,
     people,
     queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
@@ -30,8 +30,8 @@ use crate::{
 
 /// How often a process says which agents have streams open; a quarter of the shortest sensible `agents.stream_lost_s`.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Appliers of one process: the second works while the first waits for its commit.
-const APPLIERS: usize = 2;
+/// Appliers of one process: one works while another waits for its commit, and one is left when a single tenant's flood takes two.
+const APPLIERS: usize = 3;
 
 /// The gateway, built but with nobody at work yet.
 pub struct Gateway {
@@ -45,6 +45,7 @@ pub struct Gateway {
 /// The workers of a process.
 pub struct Workers {
     apply: Vec<Arc<Applier>>,
+    strands: Strands,
     assign: Arc<Assigner>,
     send: Arc<Sender>,
     profiles: Arc<Profiles>,
@@ -58,6 +59,7 @@ impl Workers {
     /// # Errors
     /// The first failed step's.
     pub async fn settle(&self) -> anyhow::Result<()> {
+        self.strands.look_again();
         let mut quiet = 0;
         // Twice around without work, because one worker's last step may be another's first.
         while quiet < 2 {
@@ -116,16 +118,19 @@ impl Gateway {
             rooms_return: seconds(settings.agents.rooms_return_s),
         };
         let outgoing = Outgoing { db: db.clone(), bell: bell.clone(), clock: clock.clone(), seal: seal.clone(), graph };
+        let strands = Strands::new(APPLIERS);
+        let applier = || Applier::new(db.clone(), bell.clone(), clock.clone(), strands.clone());
         let workers = Workers {
-            apply: (0..APPLIERS).map(|_| Arc::new(Applier::new(db.clone(), bell.clone(), clock.clone()))).collect(),
+            apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
+            strands: strands.clone(),
             assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
             send: Arc::new(Sender::new(outgoing.clone(), crew.clone())),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
-        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew);
-        let live = Live::new(db.clone(), bell.clone(), crew.clone());
+        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands);
+        let live = Live::new(db.clone(), &bell, &crew);
         let app = App::new(db, clock, seal, Arc::new(settings), bell, crew.clone(), dispatch, outgoing, intake, live);
         Ok(Self { app, workers: Arc::new(workers), crew })
     }

@@ -3,12 +3,13 @@
 pub mod accept;
 pub mod apply;
 pub mod store;
+pub mod strands;
 
 use sha2::{Digest, Sha256};
 
-/// Parts into which senders are divided; each is applied by one worker at a time, in whichever process. More parts than workers, so
-/// that a slow one holds up few.
-pub const SHARDS: u8 = 64;
+/// Parts into which a tenant's senders are divided; each is applied by one worker at a time, in whichever process. More parts than
+/// workers, so that a slow one holds up few.
+pub const SHARDS: u8 = 16;
 
 /// The shard of a sender's items. Stable over versions and processes, because it is stored.
 #[must_use]
