@@ -143,7 +143,7 @@ impl Bell {
         }
     }
 
-    /// Tells this process only.
+    /// Tells those in this process only: for news that others have no use for.
     pub fn ring_here(&self, topic: Topic) {
         match topic {
             Topic::Intake => self.of(Work::Intake).send_replace(()),

@@ -14,6 +14,7 @@ mod events;
 mod floors;
 mod intake;
 mod replies;
+mod replies_faults;
 mod routing;
 mod routing_settings;
 mod schema;
