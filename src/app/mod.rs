@@ -22,12 +22,13 @@ use crate::{
     },
     http::{
         self, App,
-        serve::{Limits, serve},
+        serve::{Bounds, serve},
     },
     intake::{
         accept::Intake,
         apply::Applier,
         meter::{self, Meter},
+        strands::Strands,
     },
     live::Live,
     people,
@@ -39,8 +40,8 @@ use crate::{
 
 /// How often a process says which agents have streams open; a quarter of the shortest sensible `agents.stream_lost_s`.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Appliers of one process: the second works while the first waits for its commit.
-const APPLIERS: usize = 2;
+/// Appliers of one process: one works while another waits for its commit, and one is left when a single tenant's flood takes two.
+const APPLIERS: usize = 3;
 
 /// The gateway, built but with nobody at work yet.
 pub struct Gateway {
@@ -54,6 +55,7 @@ pub struct Gateway {
 /// The workers of a process.
 pub struct Workers {
     apply: Vec<Arc<Applier>>,
+    strands: Strands,
     assign: Arc<Assigner>,
     send: Arc<Sender>,
     profiles: Arc<Profiles>,
@@ -69,6 +71,7 @@ impl Workers {
     /// # Errors
     /// The first failed step's.
     pub async fn settle(&self) -> anyhow::Result<()> {
+        self.strands.look_again();
         let mut quiet = 0;
         // Twice around without work, because one worker's last step may be another's first.
         while quiet < 2 {
@@ -137,8 +140,11 @@ impl Gateway {
             rooms_return: seconds(settings.agents.rooms_return_s),
         };
         let outgoing = Outgoing { db: db.clone(), bell: bell.clone(), clock: clock.clone(), seal: seal.clone(), graph };
+        let strands = Strands::new(APPLIERS);
+        let applier = || Applier::new(db.clone(), bell.clone(), clock.clone(), strands.clone());
         let workers = Workers {
-            apply: (0..APPLIERS).map(|_| Arc::new(Applier::new(db.clone(), bell.clone(), clock.clone()))).collect(),
+            apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
+            strands: strands.clone(),
             assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
             send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
@@ -147,8 +153,8 @@ impl Gateway {
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
-        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew);
-        let live = Live::new(db.clone(), bell.clone(), crew.clone());
+        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands);
+        let live = Live::new(db.clone(), &bell, &crew);
         let app = App::new(db, clock, seal, Arc::new(settings), bell, crew.clone(), dispatch, outgoing, intake, live);
         Ok(Self { app, workers: Arc::new(workers), crew })
     }
@@ -194,11 +200,11 @@ impl Gateway {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
         // Streams never end by themselves.
         let streams = self.app.streams.clone();
-        let limits = Limits {
+        let bounds = Bounds {
             connections: self.app.settings.http.max_connections as usize,
             patience: Duration::from_secs(self.app.settings.http.patience_s.into()),
         };
-        let serving = serve(listener, self.router(), limits, stop.clone());
+        let serving = serve(listener, self.router(), bounds, stop.clone());
         tokio::pin!(serving);
         tokio::select! {
             () = &mut serving => {}

@@ -31,14 +31,14 @@ use tracing::{debug, warn};
 
 /// Bytes that a connection may keep of what came and was not asked for yet; also the limit of a request's headers.
 const MOST_BUFFERED: usize = 64 * 1024;
-/// Once a body has had [`Limits::patience`], it must come at least this fast: some 1 % of a poor line.
+/// Once a body has had [`Bounds::patience`], it must come at least this fast: some 1 % of a poor line.
 const SLOWEST_BODY_BYTES_PER_S: u64 = 16 * 1024;
 /// Pause after the operating system has no more connections to give.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What callers are allowed.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Bounds {
     /// Connections at one time; more wait in the operating system's queue.
     pub connections: usize,
     /// How long a request's head may take, and a connection may be silent between requests; a body has as long, and longer the more
@@ -47,8 +47,8 @@ pub struct Limits {
 }
 
 /// Serves until `stop` is cancelled, and then until the requests under way have ended.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let seats = Arc::new(Semaphore::new(limits.connections));
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    let seats = Arc::new(Semaphore::new(bounds.connections));
     let graceful = GracefulShutdown::new();
     loop {
         let seat = tokio::select! {
@@ -67,7 +67,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         };
         let (router, watcher) = (router.clone(), graceful.watcher());
         tokio::spawn(async move {
-            attend(stream, peer, router, limits.patience, watcher).await;
+            attend(stream, peer, router, bounds.patience, watcher).await;
             drop(seat);
         });
     }

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{NewItem, OTHER_OBJECT, meter, shard, store};
+use super::{NewItem, OTHER_OBJECT, meter, shard, store, strands::Strands};
 use crate::{
     channels::meta::{
         envelope::{self, Lane},
@@ -25,7 +25,7 @@ use crate::{
     clock::{Clock, Moment},
     crew::Crew,
     db::bell::{Bell, Topic},
-    ids::{self, ItemId},
+    ids::{self, ItemId, MetaAppId, TenantId},
     seal::SealKey,
     secret::Secret,
 };
@@ -41,6 +41,8 @@ const MOST_ITEMS: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long an app's secrets may be kept in memory without asking again; changes ring the bell at once.
 const KEYS_KEPT: Duration = Duration::from_secs(30);
+/// How often the time of an app's last event is noted.
+const NOTE_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
 /// How often wrong signatures may make us look for a newer secret.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -66,9 +68,13 @@ pub struct Intake {
     seal: SealKey,
     clock: Clock,
     apps: Arc<Mutex<HashMap<String, Kept>>>,
+    noted: Noted,
     jobs: mpsc::Sender<Job>,
     memory: Arc<Semaphore>,
 }
+
+/// When each app's events were last noted.
+type Noted = Arc<Mutex<HashMap<MetaAppId, Moment>>>;
 
 struct Job {
     items: Vec<NewItem>,
@@ -116,8 +122,8 @@ struct Kept {
 }
 
 struct Keys {
-    owner: crate::ids::TenantId,
-    id: crate::ids::MetaAppId,
+    owner: TenantId,
+    id: MetaAppId,
     secret: Secret,
     previous: Option<(Secret, Moment)>,
 }
@@ -125,11 +131,13 @@ struct Keys {
 impl Intake {
     /// Opens the way in; its writer belongs to `crew`.
     #[must_use]
-    pub fn open(db: PgPool, bell: Bell, seal: SealKey, clock: Clock, crew: &Crew) -> Self {
+    pub fn open(db: PgPool, bell: Bell, seal: SealKey, clock: Clock, crew: &Crew, strands: Strands) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let memory = Arc::new(Semaphore::new(MOST_UNDER_WAY_KIB));
-        let intake = Self { db, bell, seal, clock, apps: Arc::default(), jobs, memory };
-        crew.spawn(write(intake.db.clone(), intake.bell.clone(), intake.clock.clone(), waiting, crew.stop_token()));
+        let intake = Self { db, bell, seal, clock, apps: Arc::default(), noted: Arc::default(), jobs, memory };
+        let (db, bell, clock) = (intake.db.clone(), intake.bell.clone(), intake.clock.clone());
+        let writer = Writer { db, bell, clock, strands, noted: Arc::clone(&intake.noted) };
+        crew.spawn(writer.run(waiting, crew.stop_token()));
         let (apps, mut changes, stop) =
             (Arc::clone(&intake.apps), intake.bell.waiter(crate::db::bell::Work::Config), crew.stop_token());
         crew.spawn(async move {
@@ -218,6 +226,8 @@ impl Intake {
         }
         meter::bad_signature(app.id);
         warn!(app.id = %app.id, "a webhook for app {} has a wrong signature", app.id);
+        // The next right one takes it off the app's health at once.
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&app.id);
         if let Err(error) = store::mark_bad_signature(&self.db, app.owner, app.id, self.clock.now()).await {
             warn!(error = %error, "the wrong signature could not be noted");
         }
@@ -303,37 +313,46 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
     items.collect()
 }
 
-/// Takes everything that waits, writes it in one statement, answers all, repeats: alone, a message waits for nothing; under load,
-/// batches grow by themselves.
-async fn write(
+/// Writes down what was accepted.
+struct Writer {
     db: PgPool,
     bell: Bell,
     clock: Clock,
-    mut waiting: mpsc::Receiver<Job>,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    loop {
-        let first = tokio::select! {
-            job = waiting.recv() => job,
-            () = stop.cancelled(), if !waiting.is_closed() => {
-                // What has been taken in is still written.
-                waiting.close();
-                continue;
+    strands: Strands,
+    noted: Noted,
+}
+
+impl Writer {
+    /// Takes everything that waits, writes it in one statement, answers all, repeats: alone, a message waits for nothing; under load,
+    /// batches grow by themselves.
+    async fn run(self, mut waiting: mpsc::Receiver<Job>, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            let first = tokio::select! {
+                job = waiting.recv() => job,
+                () = stop.cancelled(), if !waiting.is_closed() => {
+                    // What has been taken in is still written.
+                    waiting.close();
+                    continue;
+                }
+            };
+            let Some(first) = first else { return };
+            let mut jobs = vec![first];
+            let mut count = jobs[0].items.len();
+            while count < MOST_ITEMS {
+                let Ok(job) = waiting.try_recv() else { break };
+                count += job.items.len();
+                jobs.push(job);
             }
-        };
-        let Some(first) = first else { return };
-        let mut jobs = vec![first];
-        let mut count = jobs[0].items.len();
-        while count < MOST_ITEMS {
-            let Ok(job) = waiting.try_recv() else { break };
-            count += job.items.len();
-            jobs.push(job);
+            self.write(jobs).await;
         }
+    }
+
+    async fn write(&self, mut jobs: Vec<Job>) {
         let items: Vec<NewItem> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
         let started = Instant::now();
-        let written = store::insert_items(&db, &items, clock.now()).await;
+        let written = store::insert_items(&self.db, &items, self.clock.now()).await;
         match &written {
-            Ok(settled) => meter::stored(&items, settled, started.elapsed()),
+            Ok(written) => meter::stored(&items, &written.settled, started.elapsed()),
             Err(error) => {
                 warn!(error = %error, items = items.len(), "{} items could not be stored; their senders are told to try again", items.len());
             }
@@ -345,13 +364,32 @@ async fn write(
             // Whoever has stopped waiting will send it again, and the second delivery changes nothing.
             drop(job.done.send(if written.is_ok() { Ok(()) } else { Err(Refused::Busy) }));
         }
-        if written.is_ok() {
-            bell.ring(Topic::Intake);
-            let apps: BTreeSet<_> = items.iter().map(|it| (it.owner.0, it.app.0)).collect();
-            let (owners, apps): (Vec<_>, Vec<_>) = apps.into_iter().unzip();
-            if let Err(error) = store::mark_events(&db, &owners, &apps, clock.now()).await {
-                warn!(error = %error, "the time of the last event could not be noted");
-            }
+        let Ok(written) = written else { return };
+        for (tenant, shard) in written.strands {
+            self.strands.add(tenant, 1 << shard);
+        }
+        // Only here: what other processes accepted they apply themselves, and if they die, a look into the ledger finds it.
+        self.bell.ring_here(Topic::Intake);
+        self.note(&items).await;
+    }
+
+    /// Notes that events came, once a second for each app.
+    async fn note(&self, items: &[NewItem]) {
+        let now = self.clock.now();
+        let apps: BTreeSet<_> = {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = |at: Option<&Moment>| at.is_none_or(|at| now - *at >= NOTE_EVERY);
+            let due: BTreeSet<_> =
+                items.iter().filter(|it| is_due(noted.get(&it.app))).map(|it| (it.owner.0, it.app)).collect();
+            noted.extend(due.iter().map(|it| (it.1, now)));
+            due
+        };
+        if apps.is_empty() {
+            return;
+        }
+        let (owners, apps): (Vec<_>, Vec<_>) = apps.into_iter().map(|it| (it.0, it.1.0)).unzip();
+        if let Err(error) = store::mark_events(&self.db, &owners, &apps, now).await {
+            warn!(error = %error, "the time of the last event could not be noted");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod apply;
 mod commands;
 mod crash;
 mod desk;
