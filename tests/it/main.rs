@@ -5,14 +5,18 @@
 
 mod support;
 
+mod apply;
 mod commands;
 mod crash;
 mod desk;
 mod doors;
 mod events;
 mod floors;
+mod fuzz;
 mod intake;
+mod ledger;
 mod live_board;
+mod outage;
 mod replies;
 mod replies_faults;
 mod routing;
@@ -24,4 +28,5 @@ mod routing_timers;
 mod schema;
 mod setup_pages;
 mod setup_people;
+mod traps;
 mod walk;
