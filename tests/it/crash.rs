@@ -19,10 +19,10 @@ use crate::support::{
 const OPERATOR: &str = "cgo_operator-token-of-the-crash-tests";
 
 /// A directory of its own, removed at the end; short, because socket paths are.
-struct Home(std::path::PathBuf);
+pub struct Home(pub std::path::PathBuf);
 
 impl Home {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("cg-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir_all(&path).unwrap();
@@ -36,17 +36,17 @@ impl Drop for Home {
     }
 }
 
-struct Server {
+pub struct Server {
     child: Child,
-    base: String,
+    pub base: String,
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
-    async fn start(home: &Path, facebook: &str, port: u16, more: &[(&str, &str)]) -> Self {
+    pub async fn start(home: &Path, facebook: &str, port: u16, more: &[(&str, &str)]) -> Self {
         let base = format!("http://127.0.0.1:{port}");
         let child = Command::new(env!("CARGO_BIN_EXE_chatgate"))
             .arg("serve")
@@ -81,7 +81,7 @@ impl Server {
         }
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -94,14 +94,14 @@ impl Drop for Server {
     }
 }
 
-struct Facebook {
-    simulator: Simulator,
-    base: String,
-    stop: CancellationToken,
+pub struct Facebook {
+    pub simulator: Simulator,
+    pub base: String,
+    pub stop: CancellationToken,
 }
 
 impl Facebook {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let simulator = Simulator::new(Clock::System);
         simulator.add_app(APP_ID, APP_SECRET);
         simulator.add_page(APP_ID, PAGE_ID, "Acme Page", PAGE_TOKEN);
@@ -115,7 +115,7 @@ impl Facebook {
 }
 
 /// A tenant with a Page, a queue with auto-accept, and a ready agent; the agent, the admin and the webhook's path.
-async fn furnish(base: &str) -> (Api, Api, String) {
+pub async fn furnish(base: &str) -> (Api, Api, String) {
     let operator = Api::new(base, Some(OPERATOR));
     let admin = json!({ "email": "ada@acme.test", "name": "Ada", "password": PASSWORD });
     operator.post("/tenants", json!({ "slug": "acme", "name": "Acme", "admin": admin })).await.expect(201);

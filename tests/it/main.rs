@@ -10,6 +10,7 @@ mod crash;
 mod desk;
 mod doors;
 mod events;
+mod fault_run;
 mod floors;
 mod intake;
 mod replies;
