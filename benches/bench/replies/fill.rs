@@ -4,15 +4,17 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
 /// Text of a reply beside its number: 100 characters, as people write.
-pub const WORDS: &str = "thank you for waiting, your order left our house this morning and will be with you on Friday at noon";
+pub const WORDS: &str =
+    "thank you for waiting, your order left our house this morning and will be with you on Friday at noon";
 
-/// Makes `rooms` rooms for each of the newest `pages` Pages, active and with an open window.
-pub async fn rooms(db: &PgPool, rooms: usize, now: DateTime<Utc>) -> anyhow::Result<()> {
+/// Makes `rooms` rooms for each Page and `first` for the first, active and with an open window.
+pub async fn rooms(db: &PgPool, rooms: usize, first: usize, now: DateTime<Utc>) -> anyhow::Result<()> {
     let at = now.to_rfc3339();
     let contacts = format!(
         "insert into contacts (tenant_id, id, widget_id, sender_id, name, profile_at, last_inbound_at, created_at, updated_at)
         select w.tenant_id, gen_random_uuid(), w.id, '7' || lpad(n::text, 15, '0'), 'Anna', '{at}', '{at}', '{at}', '{at}'
-        from widgets w, generate_series(1, {rooms}) n"
+        from (select *, id = (select id from widgets order by id limit 1) as is_first from widgets) w,
+            generate_series(1, case when w.is_first then {first} else {rooms} end) n"
     );
     db.execute(AssertSqlSafe(contacts)).await?;
     let rooms = format!(
@@ -26,18 +28,33 @@ pub async fn rooms(db: &PgPool, rooms: usize, now: DateTime<Utc>) -> anyhow::Res
     Ok(())
 }
 
-/// Stores `count` replies over the rooms of the first `pages` Pages, waiting, oldest first in every room; due from `due_at` on.
-pub async fn replies(db: &PgPool, count: usize, pages: usize, now: DateTime<Utc>, due_at: DateTime<Utc>) -> anyhow::Result<()> {
+/// Stores `count` replies over the first `per_page` rooms of each of the first `pages` Pages, waiting, oldest first in every room; due
+/// from `due_at` on.
+pub async fn replies(
+    db: &PgPool,
+    count: usize,
+    (pages, per_page): (usize, usize),
+    now: DateTime<Utc>,
+    due_at: DateTime<Utc>,
+) -> anyhow::Result<()> {
     let (at, due) = (now.to_rfc3339(), due_at.to_rfc3339());
     let mut tx = db.begin().await?;
-    let messages = format!(
-        "create temporary table fresh on commit drop as
-        select r.tenant_id, gen_random_uuid() as id, r.id as room_id, r.widget_id, r.last_seq + (n - 1) / r.rooms + 1 as seq, n
+    let some = format!(
+        "create temporary table some on commit drop as
+        select *, row_number() over (order by place, md5(id::text)) as nth
         from (
-            select r.*, row_number() over (order by md5(r.id::text)) as nth, count(*) over () as rooms
+            select r.*, row_number() over (partition by r.widget_id order by r.id) as place
             from rooms r
             where r.widget_id in (select id from widgets order by id limit {pages})) r
-        join generate_series(1, {count}) n on (n - 1) % r.rooms + 1 = r.nth"
+        where place <= {per_page}"
+    );
+    tx.execute(AssertSqlSafe(some)).await?;
+    let rooms: i64 = sqlx::query_scalar("select count(*) from some").fetch_one(&mut *tx).await?;
+    let messages = format!(
+        "create temporary table fresh on commit drop as
+        select r.tenant_id, gen_random_uuid() as id, r.id as room_id, r.widget_id, r.last_seq + (n - 1) / {rooms} + 1 as seq, n
+        from generate_series(1, {count}) n
+        join some r on r.nth = (n - 1) % {rooms} + 1"
     );
     tx.execute(AssertSqlSafe(messages)).await?;
     let messages = format!(

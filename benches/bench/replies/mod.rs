@@ -31,8 +31,9 @@ use crate::support::{
 
 /// Tenants of 100 Pages each.
 const SIZE: Size = Size { tenants: 10, pages: 100, agents: 1 };
-/// Rooms of every Page.
+/// Rooms of every Page, and of the first one, which is measured alone: there are never two replies of a room under way.
 const ROOMS: usize = 20;
+const ROOMS_OF_FIRST: usize = 5000;
 /// Posts of the bare loop under way at one time.
 const AT_ONCE: usize = 128;
 
@@ -57,7 +58,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 async fn measure(options: &Options, cluster: &Cluster) -> anyhow::Result<()> {
-    let count = options.replies.unwrap_or(if options.quick { 20_000 } else { 60_000 });
+    let count = options.replies.unwrap_or(if options.quick { 8000 } else { 20_000 });
     let receiver = Receiver::default();
     let base = receiver.serve().await?;
     let database = cluster.database("gateway").await?;
@@ -72,7 +73,7 @@ async fn measure(options: &Options, cluster: &Cluster) -> anyhow::Result<()> {
     eprintln!("furnishing {} Pages", SIZE.tenants * SIZE.pages);
     furnish(&gateway, SIZE).await?;
     let db = cluster::pool(&database, 2).await?;
-    fill::rooms(&db, ROOMS, Clock::System.now()).await?;
+    fill::rooms(&db, ROOMS, ROOMS_OF_FIRST, Clock::System.now()).await?;
     let bench = Bench { cluster, db, receiver, base, gateway, count };
     bench.all().await
 }
@@ -157,8 +158,9 @@ impl Bench<'_> {
     async fn drain_but(&self, pages: usize, count: usize, dead: &str) -> anyhow::Result<f64> {
         let now = Clock::System.now();
         // All become due together, when they are stored and the disk is quiet.
-        let due_at = now + chrono::TimeDelta::seconds(8 + i64::try_from(count / 10_000)?);
-        fill::replies(&self.db, count, pages, now, due_at).await?;
+        let due_at = now + chrono::TimeDelta::seconds(5 + i64::try_from(count / 1000)?);
+        let per_page = if pages == 1 { ROOMS_OF_FIRST } else { ROOMS };
+        fill::replies(&self.db, count, (pages, per_page), now, due_at).await?;
         self.cluster.checkpoint().await?;
         let before = self.receiver.count();
         let left = "select count(*) from outbox o join widgets w on w.tenant_id = o.tenant_id and w.id = o.widget_id where w.page_id <> $1";
@@ -186,7 +188,9 @@ impl Bench<'_> {
     async fn posted(&self, per_s: f64) -> anyhow::Result<Posted> {
         let keys = self.keys().await?;
         let rooms: Vec<(uuid::Uuid, uuid::Uuid)> =
-            sqlx::query_as("select tenant_id, id from rooms order by md5(id::text) limit 10000").fetch_all(&self.db).await?;
+            sqlx::query_as("select tenant_id, id from rooms order by md5(id::text) limit 10000")
+                .fetch_all(&self.db)
+                .await?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let free = Arc::new(Semaphore::new(if per_s.is_finite() { 4096 } else { 64 }));
         self.receiver.note_arrivals();
@@ -216,8 +220,12 @@ impl Bench<'_> {
             ensure!(began.elapsed() < length * 4, "some replies do not arrive");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let mut times: Vec<Duration> =
-            self.receiver.take_arrivals().into_iter().map(|(n, at)| at.saturating_duration_since(written[&n])).collect();
+        let mut times: Vec<Duration> = self
+            .receiver
+            .take_arrivals()
+            .into_iter()
+            .map(|(n, at)| at.saturating_duration_since(written[&n]))
+            .collect();
         times.sort_unstable();
         Ok(Posted { rate: n as f64 / elapsed.as_secs_f64(), times })
     }
@@ -229,7 +237,8 @@ impl Bench<'_> {
             let slug = format!("tenant-{nth}");
             let admin: Client = self.gateway.operator()?.log_in(&slug, &format!("ada@{slug}.test"), PASSWORD).await?;
             let key = admin.post("/api-keys", json!({ "name": "bench", "scopes": ["answer"] })).await?;
-            let tenant = sqlx::query_scalar("select id from tenants where slug = $1").bind(&slug).fetch_one(&self.db).await?;
+            let tenant =
+                sqlx::query_scalar("select id from tenants where slug = $1").bind(&slug).fetch_one(&self.db).await?;
             keys.insert(tenant, key["key"].as_str().unwrap_or_else(|| id(&key)).to_owned());
         }
         Ok(keys)

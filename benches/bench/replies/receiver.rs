@@ -60,7 +60,11 @@ impl Receiver {
     /// This Page never answers.
     pub fn hang(&self, page: &str, on: bool) {
         let mut hanging = self.0.hanging.lock().unwrap_or_else(PoisonError::into_inner);
-        if on { hanging.insert(page.to_owned()) } else { hanging.remove(page) };
+        if on {
+            hanging.insert(page.to_owned())
+        } else {
+            hanging.remove(page)
+        };
     }
 
     fn is_hanging(&self, page: &str) -> bool {
