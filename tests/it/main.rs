@@ -5,6 +5,7 @@
 
 mod support;
 
+mod apply;
 mod commands;
 mod crash;
 mod desk;
@@ -12,7 +13,10 @@ mod doors;
 mod events;
 mod fault_run;
 mod floors;
+mod fuzz;
 mod intake;
+mod ledger;
+mod outage;
 mod replies;
 mod replies_faults;
 mod routing;
@@ -20,4 +24,5 @@ mod routing_settings;
 mod schema;
 mod setup_pages;
 mod setup_people;
+mod traps;
 mod walk;
