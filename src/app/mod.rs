@@ -1,8 +1,9 @@
 //! Builds the parts, hires the workers, opens the doors, and closes in reverse order.
 
 pub mod demo;
+pub mod ledger;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -15,12 +16,20 @@ use crate::{
     config::Settings,
     crew::{Crew, Step, Worker},
     db::{
-        self, Database,
+        self, Database, OpenError, StartError,
         bell::{Bell, Work},
         partitions,
     },
-    http::{self, App},
-    intake::{accept::Intake, apply::Applier, strands::Strands},
+    http::{
+        self, App,
+        serve::{Bounds, serve},
+    },
+    intake::{
+        accept::Intake,
+        apply::Applier,
+        meter::{self, Meter},
+        strands::Strands,
+    },
     live::Live,
     people,
     queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
@@ -152,6 +161,7 @@ impl Gateway {
 
     /// Lets the workers begin.
     pub fn hire(&self) {
+        meter::describe();
         let bell = &self.app.bell;
         for apply in &self.workers.apply {
             self.crew.hire(Arc::clone(apply), Some(bell.changes(Work::Intake)));
@@ -164,6 +174,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
+        self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());
         self.crew.spawn(async move {
             loop {
@@ -185,35 +196,28 @@ impl Gateway {
     }
 
     /// Serves until `stop` is cancelled: takes nothing new in, lets requests end, sends the workers home.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
         // Streams never end by themselves.
         let streams = self.app.streams.clone();
-        let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let ended = stop.clone();
-        let serving =
-            axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
+        let bounds = Bounds {
+            connections: self.app.settings.http.max_connections as usize,
+            patience: Duration::from_secs(self.app.settings.http.patience_s.into()),
+        };
+        let serving = serve(listener, self.router(), bounds, stop.clone());
         tokio::pin!(serving);
-        let served = tokio::select! {
-            served = &mut serving => served,
+        tokio::select! {
+            () = &mut serving => {}
             () = stop.cancelled() => {
                 streams.close();
-                match tokio::time::timeout(drain, &mut serving).await {
-                    Ok(served) => served,
-                    Err(_) => {
-                        warn!("requests were still under way after {} s and are cut off", drain.as_secs());
-                        Ok(())
-                    }
+                if tokio::time::timeout(drain, &mut serving).await.is_err() {
+                    warn!("requests were still under way after {} s and are cut off", drain.as_secs());
                 }
             }
-        };
+        }
         if !self.crew.dismiss(drain).await {
             warn!("work was still under way after {} s and is cut off; it goes on at the next start", drain.as_secs());
         }
-        served.context("the listener failed")
     }
 }
 
@@ -273,6 +277,19 @@ pub async fn open_database(settings: &Settings, migrate: bool) -> anyhow::Result
             database.close().await;
             Err(error)
         }
+    }
+}
+
+/// The same for a command that does one thing: beside a running chatgate it uses that one's private PostgreSQL.
+///
+/// # Errors
+/// One clear message for the operator.
+pub async fn join_database(settings: &Settings) -> anyhow::Result<(Database, SealKey)> {
+    match open_database(settings, true).await {
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Private(StartError::InUse { .. }))) => {
+            Ok((db::join(&settings.data_dir).await?, seal_key(settings)?))
+        }
+        opened => opened,
     }
 }
 

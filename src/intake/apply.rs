@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::{
+    meter,
     store::{self, Done, Pending},
     strands::{Share, Strand, Strands, Task},
 };
@@ -18,7 +20,7 @@ use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{MessageId, RoomId, TenantId, WidgetId},
+    ids::{ItemId, MessageId, RoomId, TenantId, WidgetId},
     queues::{assign::load_routes, place::place},
     rooms::{
         Delivery,
@@ -31,6 +33,8 @@ use crate::{
 const MOST_ITEMS: usize = 500;
 /// Transactions of one step. A batch that fails is halved until the bad item is alone; what is left then waits for the next step.
 const MOST_TRIES: usize = 64;
+/// How often an item that violates a constraint is tried before it is parked.
+const MOST_FAILURES: u32 = 3;
 /// How long applying waits for a room that somebody else holds locked.
 const PATIENCE_MS: u32 = 300;
 /// How long a strand rests that could not be applied in that time; it is then tried alone.
@@ -44,13 +48,15 @@ pub struct Applier {
     bell: Bell,
     clock: Clock,
     strands: Strands,
+    /// The item that failed alone, and how often in a row.
+    failed: Mutex<Option<(ItemId, u32)>>,
 }
 
 impl Applier {
     /// An applier; those of a process have their strands in common.
     #[must_use]
     pub fn new(db: PgPool, bell: Bell, clock: Clock, strands: Strands) -> Self {
-        Self { db, bell, clock, strands }
+        Self { db, bell, clock, strands, failed: Mutex::default() }
     }
 
     /// Has the ledger searched at the next step.
@@ -116,6 +122,7 @@ impl Applier {
                         ([strand], [_]) if !is_about_data(&error) => {
                             share.slow.push((*strand, Instant::now() + SLOW_REST))
                         }
+                        ([strand], [item]) if self.may_pass(item, &error) => share.left.push(*strand),
                         ([strand], [item]) => {
                             self.park(item, &error).await?;
                             share.left.push(*strand);
@@ -157,18 +164,18 @@ impl Applier {
             return Ok(Tried::Applied { left, busy });
         }
         let applied = match apply(&mut tx, &items, self.clock.now()).await {
-            Ok(()) => tx.commit().await,
+            Ok(done) => tx.commit().await.map(|()| done),
             Err(error) => Err(error),
         };
         match applied {
-            Ok(()) => {
+            Ok(done) => {
+                meter::applied(&items, &done, self.clock.now());
                 let tenants: HashSet<_> = items.iter().map(|it| it.tenant).collect();
                 for tenant in tenants {
                     self.bell.ring(Topic::Events(tenant));
                     self.bell.ring(Topic::Queues(tenant));
                 }
                 self.bell.ring(Topic::Outbox);
-                metrics::counter!("chatgate_items_applied_total").increment(items.len() as u64);
                 Ok(Tried::Applied { left, busy })
             }
             Err(error) if is_about_data(&error) || is_slow(&error) => Ok(Tried::Failed { items, error }),
@@ -179,7 +186,6 @@ impl Applier {
 
     async fn park(&self, item: &Pending, error: &sqlx::Error) -> sqlx::Result<()> {
         error!(item.id = %item.id, kind = %item.kind, error = %error, "item {} cannot be applied and is parked", item.id);
-        metrics::counter!("chatgate_items_parked_total").increment(1);
         // The kind of error only: its text may quote what the customer wrote.
         let code = error
             .as_database_error()
@@ -188,8 +194,21 @@ impl Applier {
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
         let mut tx = self.db.begin().await?;
-        store::mark_done(&mut tx, &[done], self.clock.now()).await?;
-        tx.commit().await
+        store::mark_done(&mut tx, std::slice::from_ref(&done), self.clock.now()).await?;
+        tx.commit().await?;
+        meter::applied(std::slice::from_ref(item), &[done], self.clock.now());
+        Ok(())
+    }
+
+    /// Whether the item may fit at another try: a constraint that another process's write met may be met no more, because it is seen
+    /// now. So often and no more.
+    fn may_pass(&self, item: &Pending, error: &sqlx::Error) -> bool {
+        let is_constraint =
+            error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code.starts_with("23"));
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = failed.filter(|it| it.0 == item.id).map_or(1, |it| it.1 + 1);
+        *failed = Some((item.id, times));
+        is_constraint && times < MOST_FAILURES
     }
 }
 
@@ -225,7 +244,8 @@ fn done_in(item: &Pending, state: &'static str, room: RoomId, message: MessageId
     Done { room: Some(room), message: Some(message), ..done(item, state) }
 }
 
-async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<()> {
+/// Applies items and writes down what became of each, which is also returned.
+async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<Vec<Done>> {
     let mut finished = Vec::with_capacity(items.len());
     // Each sender's events, in order.
     let mut senders: HashMap<(WidgetId, &str), VecDeque<(&Pending, Event)>> = HashMap::new();
@@ -277,11 +297,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
         }
         order.retain(|key| senders.get(key).is_some_and(|line| !line.is_empty()));
     }
-    for it in &finished {
-        let state = it.state;
-        metrics::counter!("chatgate_items_total", "state" => state).increment(1);
-    }
-    store::mark_done(tx, &finished, now).await
+    store::mark_done(tx, &finished, now).await?;
+    Ok(finished)
 }
 
 fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<Inbound> {

@@ -1,4 +1,6 @@
-//! SQL of the ledger.
+//! SQL of the ledger's writing side: accepting and applying.
+
+pub mod ledger;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -85,9 +87,26 @@ pub async fn mark_bad_signature(db: &PgPool, owner: TenantId, app: MetaAppId, no
     Ok(())
 }
 
-/// Writes items down, one durable statement for all of them; where they wait now. The page finds its widget here, so that no cache can
-/// be stale.
-pub async fn insert_items(db: &PgPool, items: &[NewItem]) -> sqlx::Result<Vec<Strand>> {
+/// Items of one kind that were settled at once, because nobody needs to apply them.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Settled {
+    pub kind: String,
+    pub state: &'static str,
+    pub count: u64,
+}
+
+/// What a write has done.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Where items wait now.
+    pub strands: Vec<Strand>,
+    /// Those that do not.
+    pub settled: Vec<Settled>,
+}
+
+/// Writes items down, one durable statement for all of them. The page finds its widget here, so that no cache can be stale.
+pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::Result<Written> {
     macro_rules! column {
         (|$it:ident| $value:expr) => {
             &items.iter().map(|$it| $value).collect::<Vec<_>>()
@@ -96,18 +115,26 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem]) -> sqlx::Result<Vec<St
     let rows = sqlx::query!(
         r#"with written as (
         insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
-            received_at)
+            received_at, written_at)
         select coalesce(w.tenant_id, i.owner), i.id, i.shard, i.app, w.id, i.lane, i.page_id, i.sender, i.kind,
             case when w.id is null and i.state = 'pending' then 'ignored' else i.state end,
             case when w.id is null and i.state = 'pending' then 'unknown page' else i.outcome end,
-            i.raw, i.entry_time, i.received_at
+            i.raw, i.entry_time, i.received_at, $14::timestamptz
         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[]) with ordinality
             as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, nth)
         left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
         order by i.nth
-        returning tenant_id, shard, state)
-        select distinct tenant_id as "tenant_id!", shard as "shard!" from written where state = 'pending'"#,
+        returning tenant_id, shard, kind, state)
+        select tenant_id as "tenant_id?", shard as "shard?", null as kind, state as "state!", count(*) as "count!"
+        from written
+        where state = 'pending'
+        group by tenant_id, shard, state
+        union all
+        select null, null, kind, state, count(*)
+        from written
+        where state <> 'pending'
+        group by kind, state"#,
         column!(|it| it.id.0),
         column!(|it| it.owner.0),
         column!(|it| it.app.0),
@@ -121,10 +148,44 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem]) -> sqlx::Result<Vec<St
         column!(|it| it.raw.clone()),
         column!(|it| it.entry_time) as &[Option<i64>],
         column!(|it| it.received_at),
+        now,
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|it| (TenantId(it.tenant_id), it.shard)).collect())
+    let mut written = Written::default();
+    for row in rows {
+        match (row.tenant_id, row.shard, row.kind) {
+            (Some(tenant), Some(shard), _) => written.strands.push((TenantId(tenant), shard)),
+            (_, _, kind) => written.settled.push(Settled {
+                kind: kind.unwrap_or_default(),
+                state: if row.state == "parked" { "parked" } else { "ignored" },
+                count: u64::try_from(row.count).unwrap_or(0),
+            }),
+        }
+    }
+    Ok(written)
+}
+
+/// What waits to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    /// How many items, counted up to 100,000.
+    pub items: i32,
+    /// When the oldest and the newest of them came.
+    pub oldest: Option<Moment>,
+    /// See there.
+    pub newest: Option<Moment>,
+}
+
+/// How far applying is behind.
+pub async fn load_backlog(db: &PgPool) -> sqlx::Result<Backlog> {
+    sqlx::query_as!(
+        Backlog,
+        r#"select count(*)::integer as "items!", min(received_at) as oldest, max(received_at) as newest
+        from (select received_at from ledger where state = 'pending' limit 100000) as waiting"#,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Strands found in one search; the next one finds more.
