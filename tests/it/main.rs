@@ -11,6 +11,7 @@ mod crash;
 mod desk;
 mod doors;
 mod events;
+mod fault_run;
 mod floors;
 mod fuzz;
 mod intake;
