@@ -203,14 +203,17 @@ impl<'a> Bench<'a> {
 
     async fn baselines(&mut self) -> anyhow::Result<()> {
         let seconds = self.options.seconds(30.0).max(3.0) as u64;
-        let baseline = pgbench::run(self.cluster, seconds).await?;
-        for (name, rate) in [("statement by statement", baseline.statements), ("one function call", baseline.function)]
-        {
+        let baseline = pgbench::run(self.cluster, self.postmaster, seconds).await?;
+        let rows = [("statement by statement", &baseline.statements), ("one function call", &baseline.function)];
+        for (name, measured) in rows {
             let cells = [
                 format!("pgbench, 32 clients, {name}"),
-                whole(rate),
-                times(rate, Some(baseline.statements)),
-                times(rate, Some(baseline.function)),
+                whole(measured.rate),
+                times(measured.rate, Some(baseline.statements.rate)),
+                times(measured.rate, Some(baseline.function.rate)),
+                String::new(),
+                String::new(),
+                format!("0 + {:.1}", measured.cpu_us),
             ];
             self.table.row(cells.to_vec());
         }
