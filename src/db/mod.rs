@@ -17,7 +17,7 @@ mod tuning;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool, Row,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -31,6 +31,9 @@ use crate::secret::Secret;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// At the end, connections still in use are waited for this long; PostgreSQL rolls back what they were doing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A private PostgreSQL leaves some beside its own chatgate's for people and commands.
+const JOINED_CONNECTIONS: u32 = 2;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -110,6 +113,18 @@ pub async fn open(settings: &Settings) -> Result<Database, OpenError> {
     }
 }
 
+/// Connects to the private PostgreSQL that another chatgate runs in this directory; it stays that one's.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn join(data_dir: &std::path::Path) -> Result<Database, OpenError> {
+    let shown = format!("the PostgreSQL of the chatgate that runs in {}", data_dir.display());
+    match connect(private::running(data_dir)?, JOINED_CONNECTIONS).await {
+        Ok(pool) => Ok(Database { pool, shown, private: None }),
+        Err(source) => Err(OpenError::Unreachable { shown, source }),
+    }
+}
+
 async fn open_external(url: &Secret, max_connections: u32) -> Result<Database, OpenError> {
     let options = PgConnectOptions::from_str(url.expose()).map_err(OpenError::BadUrl)?;
     let shown = format!("{}/{}", options.get_host(), options.get_database().unwrap_or(options.get_username()));
@@ -134,7 +149,21 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> sqlx::R
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "60s"),
     ]);
-    PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
+        .connect_with(options)
+        .await
+}
+
+/// False, so that the connection is closed, if it is given back with a transaction open. sqlx 0.9.0 does that when whoever calls
+/// `begin` is dropped (a client that hangs up) while PostgreSQL answers (its issue 4385, mended after 0.9.0): for the next in line,
+/// statements without a transaction of their own would seem to be durable and not be, and its locks would stay for a minute.
+async fn is_outside_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    // Sent as one message, a statement's own transaction begins with it; one that was begun before it is another.
+    let begins_here = sqlx::raw_sql("select transaction_timestamp() = statement_timestamp()");
+    begins_here.fetch_one(connection).await?.try_get(0)
 }
 
 impl Database {

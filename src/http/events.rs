@@ -120,11 +120,19 @@ async fn stream(
             credential.still_counts().await.then_some((Ok::<_, Infallible>(event), (stream, presence, credential)))
         }
     });
+    Ok(keep_alive(Sse::new(events)))
+}
+
+/// A stream that shows that it is alive, and that proxies do not hold back.
+pub(super) fn keep_alive<S>(events: Sse<S>) -> Response
+where
+    S: futures::Stream<Item = Result<Event, Infallible>> + Send + 'static,
+{
     let alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
-    let mut response = Sse::new(events).keep_alive(alive).into_response();
+    let mut response = events.keep_alive(alive).into_response();
     // Proxies that gather answers would hold events back.
     response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 async fn next(stream: &mut Stream) -> Event {

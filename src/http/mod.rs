@@ -5,16 +5,20 @@ mod address;
 pub mod agents;
 pub mod api_keys;
 pub mod audit;
+pub mod canned_answers;
 pub mod contacts;
 mod created;
 mod describe;
 pub mod desk;
+pub mod directory;
 pub mod docs;
 pub mod events;
 pub mod extract;
 pub mod health;
 pub mod hours;
 pub mod incoming_chats;
+pub mod ledger;
+pub mod live;
 pub mod messages;
 pub mod meta_apps;
 pub mod page;
@@ -23,6 +27,8 @@ pub mod queues;
 mod refusals;
 pub mod request_id;
 pub mod rooms;
+pub mod routing;
+pub mod serve;
 pub mod sessions;
 pub mod streams;
 pub mod tenants;
@@ -50,17 +56,19 @@ use crate::{
     config::Settings,
     crew::Crew,
     db::bell::{Bell, Topic},
-    ids::{RoomId, TenantId},
+    ids::{RoomId, TenantId, WidgetId},
     intake::accept::Intake,
     live::Live,
     people::{passwords::Passwords, throttle::Throttle},
-    queues::Dispatch,
-    replies::{Outgoing, profiles},
+    queues::{Dispatch, board::Boards},
+    replies::{self, Outgoing, profiles},
     seal::SealKey,
 };
 
 /// Largest body of an ordinary door; webhooks have their own limit.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// The same where nobody has said who they are: a login is short.
+const MAX_PUBLIC_BODY_BYTES: usize = 16 * 1024;
 
 /// What every door works with.
 #[derive(Clone)]
@@ -87,6 +95,8 @@ pub struct App {
     pub live: Live,
     /// Who has one open.
     pub streams: streams::Streams,
+    /// Hands out live views.
+    pub boards: Boards,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// Slows down who guesses them.
@@ -110,7 +120,23 @@ impl App {
         live: Live,
     ) -> Self {
         let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
-        Self { db, clock, seal, settings, bell, crew, dispatch, outgoing, intake, live, streams, passwords, logins }
+        let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
+        Self {
+            db,
+            clock,
+            seal,
+            settings,
+            bell,
+            crew,
+            dispatch,
+            outgoing,
+            intake,
+            live,
+            streams,
+            boards,
+            passwords,
+            logins,
+        }
     }
 
     /// After a commit: the tenant's log has grown.
@@ -129,7 +155,10 @@ impl App {
     }
 
     /// Replies that waited for a Page's token may go out now.
-    pub fn replies_may_go(&self) {
+    pub async fn replies_may_go(&self, tenant: TenantId, widget: WidgetId) {
+        if let Err(error) = replies::store::send::release_page(&self.db, tenant, widget, self.clock.now()).await {
+            tracing::warn!(widget.id = %widget, error = %error, "the replies of widget {widget} go out a minute later");
+        }
         self.bell.ring(Topic::Outbox);
     }
 
@@ -197,20 +226,29 @@ pub fn doors() -> Vec<Door> {
         door(Access::WATCH, routes!(queues::show)),
         door(Access::ADMIN, routes!(queues::change, queues::remove)),
         door(Access::WATCH, routes!(queues::members)),
-        door(Access::ADMIN, routes!(queues::put_member, queues::remove_member)),
+        door(Access::WATCH, routes!(queues::put_member, queues::remove_member)),
         door(Access::WATCH, routes!(incoming_chats::list)),
         door(Access::ADMIN, routes!(incoming_chats::create)),
         door(Access::WATCH, routes!(incoming_chats::show)),
         door(Access::ADMIN, routes!(incoming_chats::change, incoming_chats::remove)),
+        door(Access::STAFF, routes!(canned_answers::list)),
+        door(Access::ADMIN, routes!(canned_answers::create)),
+        door(Access::STAFF, routes!(canned_answers::show)),
+        door(Access::ADMIN, routes!(canned_answers::change, canned_answers::remove)),
         // Meta's door.
         door(Access::Public, routes!(webhooks::verify, webhooks::receive)),
+        door(Access::ADMIN, routes!(ledger::list)),
+        door(Access::ADMIN, routes!(ledger::show)),
+        door(Access::ADMIN, routes!(ledger::replay)),
         // Answering.
         door(Access::AGENT, routes!(agents::show_mine, agents::set_mine)),
         door(Access::AGENT, routes!(rooms::mine)),
         door(Access::WATCH, routes!(agents::set)),
         door(Access::ROOMS, routes!(rooms::list)),
         door(Access::ROOMS, routes!(rooms::show)),
+        door(Access::STAFF, routes!(routing::show)),
         door(Access::ROOMS, routes!(messages::list, messages::write)),
+        door(Access::ROOMS, routes!(messages::resend)),
         door(Access::ROOMS, routes!(messages::note)),
         door(Access::AGENT, routes!(rooms::accept)),
         door(Access::AGENT, routes!(rooms::decline)),
@@ -220,9 +258,11 @@ pub fn doors() -> Vec<Door> {
         door(Access::ROOMS, routes!(rooms::transfer)),
         door(Access::ROOMS, routes!(rooms::close)),
         door(Access::SUPERVISOR, routes!(rooms::take)),
+        door(Access::STAFF, routes!(directory::show)),
         door(Access::STAFF, routes!(contacts::show, contacts::change)),
         door(Access::STAFF, routes!(contacts::rooms)),
         // What happens.
+        door(Access::WATCH, routes!(live::show)),
         door(Access::STAFF, routes!(events::events)),
     ]
 }
@@ -277,8 +317,8 @@ pub fn build(app: &App) -> Router {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {
         let layer = middleware::from_fn_with_state((app.clone(), access), access::layer);
-        let is_webhook = paths.paths.keys().any(|it| it.starts_with("/webhooks/"));
-        let limit = DefaultBodyLimit::max(if is_webhook { webhooks::MAX_BODY_BYTES } else { MAX_BODY_BYTES });
+        let limit = if access == Access::Public { MAX_PUBLIC_BODY_BYTES } else { MAX_BODY_BYTES };
+        let limit = DefaultBodyLimit::max(limit);
         router = router.routes((schemas, paths, methods.route_layer(layer).layer(limit)));
     }
     axum::Router::from(router)

@@ -7,16 +7,19 @@ use super::{
     store::{assign::lock_dispatch, presence as store},
 };
 use crate::{
+    audit::{self, Actor},
     clock::{Clock, Moment},
     crew::{Step, Worker},
     ids::{RoomId, TenantId, UserId},
     rooms::{
         self,
+        decisions::{self, Decision, NewDecision, Reason},
         events::{self, Kind, NewEvent, shown},
     },
 };
 
-/// Sets an agent's status. None if the tenant has no such active agent. Whoever is not ready loses what rings at them.
+/// Sets an agent's status. None if the tenant has no such active agent. Whoever is not ready loses what rings at them. `by`: somebody
+/// else than the agent, for the audit log.
 ///
 /// # Errors
 /// The database's.
@@ -26,11 +29,15 @@ pub async fn set_status(
     user: UserId,
     status: AgentStatus,
     reason: Option<&str>,
+    by: Option<&Actor>,
     now: Moment,
 ) -> sqlx::Result<Option<AgentView>> {
     let mut tx = dispatch.db.begin().await?;
     lock_dispatch(&mut tx, tenant).await?;
     let agent = set(&mut tx, tenant, user, status, reason, now).await?;
+    if let (Some(_), Some(by)) = (&agent, by) {
+        audit::note(&mut tx, tenant, by, "agent.status_set", user, now).await?;
+    }
     tx.commit().await?;
     dispatch.ring(tenant);
     Ok(agent)
@@ -54,15 +61,19 @@ pub(super) async fn set(
     reason: Option<&str>,
     now: Moment,
 ) -> sqlx::Result<Option<AgentView>> {
-    if !store::mark_status(tx, tenant, user, status, reason, now).await? {
-        return Ok(None);
-    }
+    // Rooms before agents, as everywhere: two transactions that need both cannot wait for each other.
     if status != AgentStatus::Ready {
-        for room in store::withdraw_offers(tx, tenant, user).await? {
+        let why = if status == AgentStatus::Away { Reason::Away } else { Reason::AgentGone };
+        for (room, queue) in store::withdraw_offers(tx, tenant, user, now).await? {
+            let noted = NewDecision::new(tenant, room, queue, Decision::Withdrawn).because(why).agent(user);
+            decisions::note(tx, now, &[noted]).await?;
             back(tx, tenant, room, Kind::RoomOfferExpired, user, now).await?;
         }
     }
-    let agent = store::find_view(tx, tenant, user).await?;
+    if !store::mark_status(tx, tenant, user, status, reason, now).await? {
+        return Ok(None);
+    }
+    let agent = store::find_view(tx, tenant, user, now).await?;
     if let Some(agent) = &agent {
         let data = shown(agent);
         let event = NewEvent {
@@ -93,6 +104,22 @@ pub(super) async fn back(
     Ok(())
 }
 
+/// Puts a locked active room back to the front of its queue, for others first; the caller holds the dispatch lock.
+pub(super) async fn give_back(
+    tx: &mut PgConnection,
+    dispatch: &Dispatch,
+    tenant: TenantId,
+    room: RoomId,
+    former: UserId,
+    why: Reason,
+    now: Moment,
+) -> sqlx::Result<()> {
+    let queue = store::mark_returned(tx, tenant, room, former, now, now + dispatch.rering).await?;
+    let noted = NewDecision::new(tenant, room, queue, Decision::Returned).because(why).agent(former);
+    decisions::note(tx, now, &[noted]).await?;
+    back(tx, tenant, room, Kind::RoomQueued, former, now).await
+}
+
 /// Finds agents whose stream is gone, and rooms whose agents have been gone too long.
 pub struct Watch {
     /// What it works with.
@@ -109,7 +136,7 @@ impl Worker for Watch {
         let mut step = Step::Idle;
         for (tenant, user) in store::list_lost(&self.dispatch.db, now - self.dispatch.stream_lost).await? {
             tracing::info!(tenant.id = %tenant, agent.id = %user, "agent {user} lost the event stream and is set offline");
-            set_status(&self.dispatch, tenant, user, AgentStatus::Offline, Some("connection lost"), now).await?;
+            set_status(&self.dispatch, tenant, user, AgentStatus::Offline, Some("connection lost"), None, now).await?;
             step = Step::Worked;
         }
         let since = now - self.dispatch.rooms_return;
@@ -117,8 +144,7 @@ impl Worker for Watch {
             let mut tx = self.dispatch.db.begin().await?;
             lock_dispatch(&mut tx, tenant).await?;
             if let Some(former) = store::lock_left(&mut tx, tenant, room, since).await? {
-                store::mark_returned(&mut tx, tenant, room).await?;
-                back(&mut tx, tenant, room, Kind::RoomQueued, former, now).await?;
+                give_back(&mut tx, &self.dispatch, tenant, room, former, Reason::AgentGone, now).await?;
                 step = Step::Worked;
             }
             tx.commit().await?;

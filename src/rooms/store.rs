@@ -1,21 +1,35 @@
 //! All SQL of rooms, messages, the outbox's writing side and the event log.
 
+pub mod decisions;
 pub mod receipts;
 pub mod receive;
+mod windows;
+
+pub use windows::*;
+
+use std::collections::HashMap;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView,
-    RoomWidget, Status,
+    RoomWidget, Status, estimate,
     events::{Cursor, EventView, Logged, NewEvent},
+    receipts::Changed,
     window,
 };
 use crate::{
+    channels::messenger::window::Opened,
     clock::Moment,
     ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
 };
+
+macro_rules! opened {
+    ($row:expr) => {
+        Opened { last_inbound_at: $row.last_inbound_at, ad_message_at: $row.ad_message_at }
+    };
+}
 
 /// What narrows a list of rooms.
 #[derive(Clone, Debug, Default)]
@@ -93,11 +107,33 @@ pub async fn list_views(
     now: Moment,
 ) -> sqlx::Result<Vec<(TenantId, RoomView)>> {
     let rows = sqlx::query!(
-        r#"select r.tenant_id, r.id, r.status as "status: Status", r.tags, r.last_seq, r.unread, r.referral,
+        r#"with lines as (
+            select distinct r.tenant_id, r.queue_id
+            from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, id)
+            join rooms r on r.tenant_id = wanted.tenant_id and r.id = wanted.id
+            where r.status = 'waiting' and not r.is_held
+        ), paces as (
+            -- How fast each of these queues was answered lately: its last answers, and since when.
+            select lines.tenant_id, lines.queue_id, count(*) as answers, min(last.at) as since
+            from lines
+            cross join lateral (
+                select l.at
+                from routing_log l
+                where l.tenant_id = lines.tenant_id
+                  and l.queue_id = lines.queue_id
+                  and l.wait_s is not null
+                  and l.decision in ('accepted', 'assigned', 'taken')
+                  and l.at > $3::timestamptz - interval '1 hour'
+                order by l.at desc
+                limit 20) as last
+            group by lines.tenant_id, lines.queue_id
+        )
+        select r.tenant_id, r.id, r.status as "status: Status", r.tags, r.last_seq, r.unread, r.referral,
             r.close_reason as "close_reason: CloseReason", r.opened_at, r.queued_at, r.accepted_at, r.closed_at, r.offer_expires_at,
             r.agent_id, u.name as "agent_name?", r.queue_id, q.name as "queue_name?",
             w.id as widget_id, w.name as widget_name, w.channel, w.color, w.human_agent,
-            c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at,
+            c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at, c.ad_message_at,
+            r.agent_silent_at, pace.answers as "answers?", pace.since as "pace_since?",
             (select count(*)
              from rooms p
              where r.status = 'waiting'
@@ -111,9 +147,11 @@ pub async fn list_views(
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
         left join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
         left join users u on u.tenant_id = r.tenant_id and u.id = r.agent_id
+        left join paces pace on pace.tenant_id = r.tenant_id and pace.queue_id = r.queue_id and r.status = 'waiting' and not r.is_held
         order by wanted.nth"#,
         tenants,
         rooms,
+        now,
     )
     .fetch_all(db)
     .await?;
@@ -122,7 +160,7 @@ pub async fn list_views(
         let view = RoomView {
             id: RoomId(it.id),
             status: it.status,
-            window: (it.channel == "messenger").then(|| window(it.last_inbound_at, it.human_agent, now)),
+            window: (it.channel == "messenger").then(|| window(opened!(it), it.human_agent, now)),
             widget: RoomWidget {
                 id: WidgetId(it.widget_id),
                 name: it.widget_name,
@@ -145,6 +183,8 @@ pub async fn list_views(
                 .filter(|_| it.status != Status::Offered)
                 .map(|id| Named { id, name: it.agent_name.unwrap_or_default() }),
             position: (it.status == Status::Waiting).then_some(it.position),
+            estimated_wait_s: it.answers.zip(it.pace_since).and_then(|(n, since)| estimate(it.position, n, since, now)),
+            agent_silent_since: it.agent_silent_at,
             referral: it.referral,
             tags: it.tags,
             last_seq: it.last_seq,
@@ -177,14 +217,20 @@ pub struct LockedRoom {
     pub opening_sent: bool,
     pub human_agent: bool,
     pub tags_required: bool,
-    pub last_inbound_at: Option<Moment>,
+    pub opened: Opened,
+    pub queued_at: Option<Moment>,
+    pub accepted_at: Option<Moment>,
+    /// Why the contact cannot be reached before they write again.
+    pub unreachable: Option<serde_json::Value>,
 }
 
 /// Locks a room until the transaction ends.
 pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
-            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at
+            r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+                then c.unreachable_error end as unreachable
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
@@ -209,7 +255,10 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         opening_sent: it.opening_sent,
         human_agent: it.human_agent,
         tags_required: it.tags_required,
-        last_inbound_at: it.last_inbound_at,
+        opened: opened!(it),
+        queued_at: it.queued_at,
+        accepted_at: it.accepted_at,
+        unreachable: it.unreachable,
     }))
 }
 
@@ -288,6 +337,29 @@ pub async fn find_message(
     Ok(row.map(|it| message!(it)))
 }
 
+/// Messages that changed, in order of room and `seq`, each with its tenant and who holds its room.
+pub async fn list_changed(
+    db: &mut PgConnection,
+    changed: &[(TenantId, Changed)],
+) -> sqlx::Result<Vec<(TenantId, MessageView, Option<UserId>)>> {
+    let (tenants, ids): (Vec<_>, Vec<_>) = changed.iter().map(|(tenant, it)| (tenant.0, it.message.0)).unzip();
+    let rows = sqlx::query!(
+        r#"select m.tenant_id, r.agent_id, m.id, m.room_id, m.seq, m.direction as "direction: Direction",
+            m.author_kind as "author_kind: AuthorKind", m.author_id, m.author_name, m.content, m.reply_to, m.reactions,
+            m.status as "status: Delivery", m.edited_at, m.error, m.external_id, m.created_at, m.sent_at, m.delivered_at, m.read_at
+        from unnest($1::uuid[], $2::uuid[]) as v (tenant_id, id)
+        join messages m on m.tenant_id = v.tenant_id and m.id = v.id
+        join rooms r on r.tenant_id = m.tenant_id and r.id = m.room_id
+        order by m.tenant_id, m.room_id, m.seq"#,
+        &tenants,
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    let changed = rows.into_iter().map(|it| (TenantId(it.tenant_id), it.agent_id.map(UserId), message!(it)));
+    Ok(changed.map(|(tenant, holder, view)| (tenant, view, holder)).collect())
+}
+
 /// Stores messages, one statement for all of them. Their rooms are locked and their external ids known to be new.
 pub async fn insert_messages(tx: &mut PgConnection, messages: &[NewMessage]) -> sqlx::Result<()> {
     if messages.is_empty() {
@@ -343,22 +415,28 @@ pub async fn insert_outbox(tx: &mut PgConnection, message: &NewMessage, due_at: 
     Ok(())
 }
 
-/// Moves a locked room's `last_seq`; an answer also clears `unread`.
+/// Moves a locked room's `last_seq`; an answer also clears `unread`, and from now on the contact's silence counts.
 pub async fn mark_written(
     tx: &mut PgConnection,
     tenant: TenantId,
     room: RoomId,
     last_seq: i64,
     answered: bool,
+    now: Moment,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
-        set last_seq = $3, unread = case when $4 then 0 else unread end
+        set last_seq = $3, unread = case when $4 then 0 else unread end,
+            answered_at = case when $4 then $5 else answered_at end,
+            unanswered_since = case when $4 then null else unanswered_since end,
+            reminded_at = case when $4 then null else reminded_at end,
+            agent_silent_at = case when $4 then null else agent_silent_at end
         where tenant_id = $1 and id = $2",
         tenant.0,
         room.0,
         last_seq,
         answered,
+        now,
     )
     .execute(tx)
     .await?;
@@ -395,13 +473,14 @@ pub struct TextFacts {
     pub display_name: String,
     pub name: Option<String>,
     pub first_name: Option<String>,
+    pub locale: Option<String>,
 }
 
 /// The widget's texts and the contact's names.
 pub async fn load_text_facts(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<TextFacts> {
     sqlx::query_as!(
         TextFacts,
-        "select w.texts, w.display_name, c.name, c.first_name
+        "select w.texts, w.display_name, c.name, c.first_name, c.locale
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
@@ -486,6 +565,57 @@ pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i6
         Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }
     });
     Ok(events.collect())
+}
+
+/// What [`list_news`] found.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Each with its tenant, in the order of each tenant's log.
+    pub events: Vec<(TenantId, Logged)>,
+    /// Who may have more, because the limit was reached.
+    pub full: Vec<TenantId>,
+    /// Who has events that a running transaction can still be overtaking.
+    pub held_back: Vec<TenantId>,
+}
+
+/// The same as [`list_events`] for several tenants at once, each behind its own cursor.
+pub async fn list_news(db: &PgPool, after: &[(TenantId, Cursor)], limit: i64) -> sqlx::Result<News> {
+    let rows = sqlx::query!(
+        r#"select f.tenant_id as "tenant_id!", e.xid::text::bigint as "xid!", e.seq, e.at, e.kind, e.room_id, e.agent_id,
+            e.former_agent_id, e.is_settled as "is_settled!", case when e.is_settled then e.data end as data
+        from unnest($1::uuid[], $2::text[], $3::bigint[]) as f (tenant_id, xid, seq)
+        cross join lateral (
+            select *, xid < pg_snapshot_xmin(pg_current_snapshot()) as is_settled
+            from events
+            where tenant_id = f.tenant_id and (xid, seq) > (f.xid::xid8, f.seq)
+            order by xid, seq
+            limit $4) as e"#,
+        &after.iter().map(|it| it.0.0).collect::<Vec<_>>(),
+        &after.iter().map(|it| it.1.xid.to_string()).collect::<Vec<_>>(),
+        &after.iter().map(|it| it.1.seq).collect::<Vec<_>>(),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut news = News::default();
+    let mut counts: HashMap<TenantId, i64> = HashMap::new();
+    for it in rows {
+        let tenant = TenantId(it.tenant_id);
+        *counts.entry(tenant).or_default() += 1;
+        let Some(data) = it.data.filter(|_| it.is_settled) else {
+            if news.held_back.last() != Some(&tenant) {
+                news.held_back.push(tenant);
+            }
+            continue;
+        };
+        let cursor = Cursor { xid: it.xid, seq: it.seq };
+        let event =
+            EventView { id: cursor.to_string(), kind: it.kind, at: it.at, room_id: it.room_id.map(RoomId), data };
+        news.events.push((tenant, Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }));
+    }
+    news.full =
+        counts.into_iter().filter(|it| it.1 == limit && !news.held_back.contains(&it.0)).map(|it| it.0).collect();
+    Ok(news)
 }
 
 /// The end of a tenant's log: where a stream without a cursor begins.

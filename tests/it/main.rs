@@ -5,15 +5,30 @@
 
 mod support;
 
+mod apply;
 mod commands;
 mod crash;
+mod desk;
 mod doors;
 mod events;
+mod fault_run;
 mod floors;
+mod fuzz;
 mod intake;
+mod ledger;
+mod live_board;
+mod model;
+mod outage;
 mod replies;
+mod replies_faults;
 mod routing;
+mod routing_hours;
+mod routing_overflow;
+mod routing_settings;
+mod routing_story;
+mod routing_timers;
 mod schema;
 mod setup_pages;
 mod setup_people;
+mod traps;
 mod walk;

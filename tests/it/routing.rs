@@ -113,6 +113,28 @@ async fn seats_hold_under_concurrent_attack() {
 }
 
 #[tokio::test]
+async fn rooms_that_only_busy_agents_serve_hold_up_nobody() {
+    story(async |world| {
+        // Ben is the only one in the queue that goes first, and has his hands full.
+        world.admin.patch(&format!("/queues/{}", id(&world.queue)), json!({ "priority": 1 })).await.expect(200);
+        let ben = world.agent_with("Ben", 1).await.ready().await;
+        for name in ["Anna", "Bea", "Cem"] {
+            world.customer(name).says("hello").await;
+        }
+        let last = world.admin.get("/rooms?status=waiting").await.expect(200)["items"][1].clone();
+        let other = world.admin.post("/queues", json!({ "name": "Other", "priority": 9 })).await.expect(201);
+        let cleo = world.agent_with("Cleo", 1).await;
+        world.admin.delete(&format!("/queues/{}/members/{}", id(&world.queue), cleo.id)).await;
+        world.admin.put(&format!("/queues/{}/members/{}", id(&other), cleo.id), json!({})).await;
+        let to = json!({ "queue_id": id(&other) });
+        world.admin.post(&format!("/rooms/{}/transfer", id(&last)), to).await.expect(200);
+        let cleo = cleo.ready().await;
+        assert_eq!((ben.rooms().await.len(), cleo.rooms().await.len()), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn closed_hours_say_so_once_and_keep_the_message() {
     story(async |world| {
         let hours = json!({ "name": "Never", "time_zone": "Europe/Istanbul", "intervals": [] });
