@@ -214,6 +214,7 @@ impl Worker for Upkeep {
         }
         people::store::delete_expired_sessions(&self.db, now).await?;
         crate::replies::store::delete_old_keys(&self.db, now - chrono::TimeDelta::hours(48)).await?;
+        crate::rooms::store::changes::delete_old_early(&self.db, now - chrono::TimeDelta::days(7)).await?;
         Ok(Step::Idle)
     }
 }

@@ -31,6 +31,10 @@ pub struct ContactView {
     pub email: Option<String>,
     /// Phone number, once shared or entered.
     pub phone: Option<String>,
+    /// What the channel told about them beside messages, the newest of each kind with its time: `optin`, `account_linking`,
+    /// `feedback`, `customer_information`, `lead`, `referral` …
+    #[schema(value_type = Object)]
+    pub facts: serde_json::Value,
     /// When they first wrote.
     #[serde(serialize_with = "clock::millis")]
     pub created_at: DateTime<Utc>,

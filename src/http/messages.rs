@@ -36,6 +36,7 @@ impl From<WriteError> for Problem {
             WriteError::NotYours => Problem::of(problem::NOT_YOUR_ROOM),
             WriteError::Closed => Problem::of(problem::ROOM_CLOSED),
             WriteError::WindowClosed => Problem::of(problem::WINDOW_CLOSED),
+            WriteError::Elsewhere(owner) => Problem::of(problem::THREAD_ELSEWHERE).with("thread_owner", shown(&owner)),
             WriteError::Newer(messages) => Problem::of(problem::NEWER_MESSAGES).with("messages", shown(&messages)),
             WriteError::Invalid(errors) => {
                 Problem::invalid(errors.into_iter().map(|(pointer, detail)| (format!("/content{pointer}"), detail)))

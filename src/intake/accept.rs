@@ -233,6 +233,7 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
         let item = new(it.channel, it.page_id, it.sender, it.kind, it.raw.into_string().into_bytes());
         let (state, outcome) = match (is_ours, is_direct) {
             (true, true) => ("pending", None),
+            (true, false) if it.channel == Lane::Standby => ("ignored", Some("observed")),
             (true, false) => ("ignored", Some("kept")),
             (false, _) => ("ignored", Some("another object than page")),
         };

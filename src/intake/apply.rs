@@ -8,19 +8,18 @@ use std::{
 use sqlx::{PgConnection, PgPool};
 use tracing::{error, warn};
 
-use super::store::{self, Done, Pending};
+use super::{
+    outcomes::{self, done, done_in},
+    store::{self, Done, Pending},
+};
 use crate::{
     channels::{Event, What, messenger::normalize::normalize, meta::envelope::Lane},
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{MessageId, RoomId, TenantId, WidgetId},
+    ids::WidgetId,
     queues::{assign::load_routes, place::place},
-    rooms::{
-        Delivery,
-        receipts::{self, Echo, Echoed, Receipt},
-        receive::{self, Inbound, Received},
-    },
+    rooms::receive::{self, Inbound, Received},
 };
 
 /// Items applied in one transaction.
@@ -124,14 +123,6 @@ fn is_about_data(error: &sqlx::Error) -> bool {
     }
 }
 
-fn done(item: &Pending, state: &'static str) -> Done {
-    Done { tenant: item.tenant, id: item.id, state, outcome: None, room: None, message: None }
-}
-
-fn done_in(item: &Pending, state: &'static str, room: RoomId, message: MessageId) -> Done {
-    Done { room: Some(room), message: Some(message), ..done(item, state) }
-}
-
 async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<()> {
     let mut finished = Vec::with_capacity(items.len());
     // Each sender's events, in order.
@@ -163,6 +154,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
                 together.extend(line.pop_front());
             }
         }
+        let facts: Vec<_> =
+            together.iter_mut().filter_map(|(item, event)| Some((*item, event.at, event.fact.take()?))).collect();
         let inbound: Vec<_> = together
             .into_iter()
             .filter_map(|(item, event)| Some((item, inbound(item, event, place(routes.get(&item.widget), now))?)))
@@ -175,11 +168,14 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
                 Received::Duplicate { room, message } => done_in(item, "duplicate", room, message),
             }));
         }
+        for (item, at, fact) in facts {
+            outcomes::remember(tx, item, at, &fact, now).await?;
+        }
         for key in &order {
             let line = senders.get_mut(key).expect("every key in order has a line");
             while let Some((item, event)) = line.pop_front_if(|(_, event)| !matches!(event.what, What::Inbound { .. }))
             {
-                finished.push(apply_one(tx, item, event, now).await?);
+                finished.push(outcomes::apply_one(tx, item, event, now).await?);
             }
         }
         order.retain(|key| senders.get(key).is_some_and(|line| !line.is_empty()));
@@ -195,37 +191,4 @@ fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<I
     let What::Inbound { external_id, content, reply_to, referral } = event.what else { return None };
     let (tenant, widget, sender) = (item.tenant, item.widget, item.sender.clone());
     Some(Inbound { tenant, widget, sender, at: event.at, external_id, content, reply_to, referral, place })
-}
-
-async fn apply_one(tx: &mut PgConnection, item: &Pending, event: Event, now: Moment) -> sqlx::Result<Done> {
-    let (tenant, widget, sender): (TenantId, WidgetId, _) = (item.tenant, item.widget, item.sender.clone());
-    let receipt = |external_ids, watermark| Receipt {
-        tenant,
-        widget,
-        sender: sender.clone(),
-        external_ids,
-        watermark,
-        at: event.at,
-    };
-    match event.what {
-        What::Echo { external_id, metadata, content, .. } => {
-            let echo = Echo { tenant, widget, sender, at: event.at, external_id, metadata, content };
-            Ok(match receipts::echo(tx, &echo, now).await? {
-                Echoed::Settled(room, message) => {
-                    Done { outcome: Some("settled".to_owned()), ..done_in(item, "applied", room, message) }
-                }
-                Echoed::Stored(room, message) => done_in(item, "applied", room, message),
-                Echoed::Duplicate(room, message) => done_in(item, "duplicate", room, message),
-            })
-        }
-        What::Delivered { external_ids, watermark } => {
-            let changed = receipts::receipt(tx, &receipt(external_ids, watermark), Delivery::Delivered, now).await?;
-            Ok(Done { outcome: Some(format!("{changed} messages delivered")), ..done(item, "applied") })
-        }
-        What::Read { external_ids, watermark } => {
-            let changed = receipts::receipt(tx, &receipt(external_ids, watermark), Delivery::Read, now).await?;
-            Ok(Done { outcome: Some(format!("{changed} messages read")), ..done(item, "applied") })
-        }
-        What::Inbound { .. } | What::Other => Ok(Done { outcome: Some("kept".to_owned()), ..done(item, "ignored") }),
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod apply;
+mod outcomes;
 pub mod store;
 
 use sha2::{Digest, Sha256};

@@ -13,7 +13,7 @@ use crate::{
     db::bell::{Bell, Topic},
     ids::{RoomId, TenantId, UserId},
     rooms::{
-        self, AuthorKind, Direction, MessageView, Status, WindowMode,
+        self, AuthorKind, Direction, MessageView, Status, ThreadOwner, WindowMode,
         events::shown,
         say::{self, Writer},
         store::LockedRoom,
@@ -50,6 +50,9 @@ pub enum WriteError {
     /// Messenger does not allow a reply now.
     #[error("the messaging window is closed")]
     WindowClosed,
+    /// Another app answers the contact at the moment.
+    #[error("another app has the thread")]
+    Elsewhere(ThreadOwner),
     /// Somebody wrote after `seen_seq`.
     #[error("there are newer messages")]
     Newer(Vec<MessageView>),
@@ -143,6 +146,9 @@ async fn check_place(
     let human_agent = room.human_agent && !is_bot;
     if room.channel == "messenger" && window(room.opened, human_agent, now).mode == WindowMode::Closed {
         return Err(WriteError::WindowClosed);
+    }
+    if let Some(owner) = room.elsewhere(now) {
+        return Err(WriteError::Elsewhere(owner));
     }
     if let Some(seen) = draft.seen_seq {
         // What the caller wrote themselves, and what the gateway said by itself, they need not have seen.

@@ -1,14 +1,16 @@
 //! All SQL of rooms, messages, the outbox's writing side and the event log.
 
+pub mod changes;
 pub mod receipts;
 pub mod receive;
+pub mod told;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView,
-    RoomWidget, Status,
+    RoomWidget, Status, ThreadOwner,
     events::{Cursor, EventView, Logged, NewEvent},
     window,
 };
@@ -105,6 +107,7 @@ pub async fn list_views(
             r.agent_id, u.name as "agent_name?", r.queue_id, q.name as "queue_name?",
             w.id as widget_id, w.name as widget_name, w.channel, w.color, w.human_agent,
             c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at, c.ad_message_at,
+            c.thread_owner, c.thread_owner_at,
             (select count(*)
              from rooms p
              where r.status = 'waiting'
@@ -151,6 +154,7 @@ pub async fn list_views(
                 .agent_id
                 .filter(|_| it.status != Status::Offered)
                 .map(|id| Named { id, name: it.agent_name.unwrap_or_default() }),
+            thread_owner: ThreadOwner::of(it.thread_owner, it.thread_owner_at, now),
             position: (it.status == Status::Waiting).then_some(it.position),
             referral: it.referral,
             tags: it.tags,
@@ -185,13 +189,24 @@ pub struct LockedRoom {
     pub human_agent: bool,
     pub tags_required: bool,
     pub opened: Opened,
+    pub thread_owner: Option<String>,
+    pub thread_owner_at: Option<Moment>,
+}
+
+impl LockedRoom {
+    /// Another app that answers the contact now.
+    #[must_use]
+    pub fn elsewhere(&self, now: Moment) -> Option<ThreadOwner> {
+        ThreadOwner::of(self.thread_owner.clone(), self.thread_owner_at, now)
+    }
 }
 
 /// Locks a room until the transaction ends.
 pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
-            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at
+            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
+            c.thread_owner, c.thread_owner_at
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
@@ -217,6 +232,8 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         human_agent: it.human_agent,
         tags_required: it.tags_required,
         opened: opened!(it),
+        thread_owner: it.thread_owner,
+        thread_owner_at: it.thread_owner_at,
     }))
 }
 
