@@ -54,6 +54,8 @@ ids! {
     QueueId
     /// An incoming chat: which queue a widget's rooms join, and when.
     IncomingChatId
+    /// A text that agents have at hand.
+    CannedAnswerId
     /// A customer on one widget.
     ContactId
     /// A room: one contact's talk from opening to closing.

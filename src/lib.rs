@@ -16,7 +16,8 @@ pub mod live;
 pub mod queues;
 pub mod replies;
 
-// The floor.
+// The floor, and what agents choose from while they answer.
+pub mod desk;
 pub mod rooms;
 
 // Whose, who, where, when.

@@ -1,4 +1,4 @@
-//! The days of the two big logs: made ahead, dropped when they are past keeping. Dropping a day costs the same however much is in it.
+//! The days of the big logs: made ahead, dropped when they are past keeping. Dropping a day costs the same however much is in it.
 
 use chrono::{Days, NaiveDate};
 use sqlx::PgPool;
@@ -25,6 +25,7 @@ pub async fn keep(pool: &PgPool, now: Moment, keep: u32) -> sqlx::Result<usize> 
         for (table, from, to) in [
             ("ledger", first_id(day), first_id(next)),
             ("events", format!("{day}T00:00:00Z"), format!("{next}T00:00:00Z")),
+            ("routing_log", format!("{day}T00:00:00Z"), format!("{next}T00:00:00Z")),
         ] {
             let name = format!("{table}_{}", day.format("%Y%m%d"));
             let known: Option<String> =
@@ -40,7 +41,7 @@ pub async fn keep(pool: &PgPool, now: Moment, keep: u32) -> sqlx::Result<usize> 
         "select c.relname::text
         from pg_inherits i
         join pg_class c on c.oid = i.inhrelid
-        where i.inhparent in ('ledger'::regclass, 'events'::regclass) and c.relname ~ '_[0-9]{8}$'",
+        where i.inhparent in ('ledger'::regclass, 'events'::regclass, 'routing_log'::regclass) and c.relname ~ '_[0-9]{8}$'",
     )
     .fetch_all(&mut *tx)
     .await?;

@@ -11,6 +11,7 @@ use super::{
     problem::{self, Problem},
 };
 use crate::{
+    audit::Actor,
     ids::{TenantId, UserId},
     people::Staff,
     queues::{AgentStatus, AgentView, presence, store::presence as store},
@@ -36,7 +37,7 @@ pub async fn set_mine(
     Me(staff, me): Me,
     Body(set): Body<SetStatus>,
 ) -> Result<Json<AgentView>, Problem> {
-    apply(&app, staff.tenant, me, set).await
+    apply(&app, staff.tenant, me, set, None).await
 }
 
 /// My status.
@@ -54,10 +55,16 @@ pub async fn set(
     Path(agent): Path<UserId>,
     Body(set): Body<SetStatus>,
 ) -> Result<Json<AgentView>, Problem> {
-    apply(&app, staff.tenant, agent, set).await
+    apply(&app, staff.tenant, agent, set, Some(&staff.actor())).await
 }
 
-async fn apply(app: &App, tenant: TenantId, agent: UserId, set: SetStatus) -> Result<Json<AgentView>, Problem> {
+async fn apply(
+    app: &App,
+    tenant: TenantId,
+    agent: UserId,
+    set: SetStatus,
+    by: Option<&Actor>,
+) -> Result<Json<AgentView>, Problem> {
     let reason = set.reason.as_deref().map(str::trim).filter(|it| !it.is_empty());
     if reason.is_some_and(|it| it.chars().count() > MAX_REASON || it.chars().any(char::is_control)) {
         return Err(Problem::field(
@@ -65,6 +72,6 @@ async fn apply(app: &App, tenant: TenantId, agent: UserId, set: SetStatus) -> Re
             format!("must have at most {MAX_REASON} characters and no control characters"),
         ));
     }
-    let agent = presence::set_status(&app.dispatch, tenant, agent, set.status, reason, app.clock.now()).await?;
+    let agent = presence::set_status(&app.dispatch, tenant, agent, set.status, reason, by, app.clock.now()).await?;
     agent.map(Json).ok_or_else(|| Problem::of(problem::NOT_FOUND))
 }

@@ -5,10 +5,12 @@ mod address;
 pub mod agents;
 pub mod api_keys;
 pub mod audit;
+pub mod canned_answers;
 pub mod contacts;
 mod created;
 mod describe;
 pub mod desk;
+pub mod directory;
 pub mod docs;
 pub mod events;
 pub mod extract;
@@ -196,11 +198,15 @@ pub fn doors() -> Vec<Door> {
         door(Access::WATCH, routes!(queues::show)),
         door(Access::ADMIN, routes!(queues::change, queues::remove)),
         door(Access::WATCH, routes!(queues::members)),
-        door(Access::ADMIN, routes!(queues::put_member, queues::remove_member)),
+        door(Access::WATCH, routes!(queues::put_member, queues::remove_member)),
         door(Access::WATCH, routes!(incoming_chats::list)),
         door(Access::ADMIN, routes!(incoming_chats::create)),
         door(Access::WATCH, routes!(incoming_chats::show)),
         door(Access::ADMIN, routes!(incoming_chats::change, incoming_chats::remove)),
+        door(Access::STAFF, routes!(canned_answers::list)),
+        door(Access::ADMIN, routes!(canned_answers::create)),
+        door(Access::STAFF, routes!(canned_answers::show)),
+        door(Access::ADMIN, routes!(canned_answers::change, canned_answers::remove)),
         // Meta's door.
         door(Access::Public, routes!(webhooks::verify, webhooks::receive)),
         // Answering.
@@ -219,6 +225,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::ROOMS, routes!(rooms::transfer)),
         door(Access::ROOMS, routes!(rooms::close)),
         door(Access::SUPERVISOR, routes!(rooms::take)),
+        door(Access::STAFF, routes!(directory::show)),
         door(Access::STAFF, routes!(contacts::show, contacts::change)),
         door(Access::STAFF, routes!(contacts::rooms)),
         // What happens.

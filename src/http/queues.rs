@@ -31,7 +31,7 @@ pub async fn create(
 ) -> Result<Created<Queue>, Problem> {
     input.check()?;
     let now = app.clock.now();
-    let queue = Queue::new(QueueId::fresh(now), input, now, now);
+    let queue = Queue { id: QueueId::fresh(now), settings: input, created_at: now, updated_at: now };
     let mut tx = app.db.begin().await?;
     store::insert_queue(&mut tx, staff.tenant, &queue).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "queue.created", queue.id, now).await?;
@@ -74,9 +74,9 @@ pub async fn change(
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let stored = store::lock_queue(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
-    let mut input: QueueInput = patched(serde_json::json!(stored.settings()), &patch)?;
+    let mut input: QueueInput = patched(serde_json::json!(stored.settings), &patch)?;
     input.check()?;
-    let queue = Queue::new(id, input, stored.created_at, now);
+    let queue = Queue { id, settings: input, created_at: stored.created_at, updated_at: now };
     store::update_queue(&mut tx, staff.tenant, &queue).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "queue.changed", id, now).await?;
     tx.commit().await?;
@@ -171,5 +171,6 @@ pub async fn remove_member(
     let target = format!("{queue}/{user}");
     audit::note(&mut tx, staff.tenant, &staff.actor(), "queue.member_removed", target, app.clock.now()).await?;
     tx.commit().await?;
+    app.queues_changed(staff.tenant);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -70,8 +70,11 @@ impl From<SettingsError> for Problem {
             SettingsError::Missing(fields) => {
                 Self::invalid(fields.into_iter().map(|it| (it.to_owned(), "names nothing of this tenant".to_owned())))
             }
+            SettingsError::OverflowCircle => {
+                Self::field("/overflow_queue_id", "leads back to this queue: rooms would go round for ever")
+            }
             SettingsError::InUse => Self::of(problem::IN_USE)
-                .detail("Incoming chats or rooms refer to the queue. Let them go elsewhere first."),
+                .detail("Incoming chats, rooms or the overflow of other queues refer to the queue. Let them go elsewhere first."),
             SettingsError::Db(source) => source.into(),
         }
     }

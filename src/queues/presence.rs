@@ -7,6 +7,7 @@ use super::{
     store::{assign::lock_dispatch, presence as store},
 };
 use crate::{
+    audit::{self, Actor},
     clock::{Clock, Moment},
     crew::{Step, Worker},
     ids::{RoomId, TenantId, UserId},
@@ -16,7 +17,8 @@ use crate::{
     },
 };
 
-/// Sets an agent's status. None if the tenant has no such active agent. Whoever is not ready loses what rings at them.
+/// Sets an agent's status. None if the tenant has no such active agent. Whoever is not ready loses what rings at them. `by`: somebody
+/// else than the agent, for the audit log.
 ///
 /// # Errors
 /// The database's.
@@ -26,11 +28,15 @@ pub async fn set_status(
     user: UserId,
     status: AgentStatus,
     reason: Option<&str>,
+    by: Option<&Actor>,
     now: Moment,
 ) -> sqlx::Result<Option<AgentView>> {
     let mut tx = dispatch.db.begin().await?;
     lock_dispatch(&mut tx, tenant).await?;
     let agent = set(&mut tx, tenant, user, status, reason, now).await?;
+    if let (Some(_), Some(by)) = (&agent, by) {
+        audit::note(&mut tx, tenant, by, "agent.status_set", user, now).await?;
+    }
     tx.commit().await?;
     dispatch.ring(tenant);
     Ok(agent)
@@ -54,13 +60,14 @@ pub(super) async fn set(
     reason: Option<&str>,
     now: Moment,
 ) -> sqlx::Result<Option<AgentView>> {
-    if !store::mark_status(tx, tenant, user, status, reason, now).await? {
-        return Ok(None);
-    }
+    // Rooms before agents, as everywhere: two transactions that need both cannot wait for each other.
     if status != AgentStatus::Ready {
         for room in store::withdraw_offers(tx, tenant, user).await? {
             back(tx, tenant, room, Kind::RoomOfferExpired, user, now).await?;
         }
+    }
+    if !store::mark_status(tx, tenant, user, status, reason, now).await? {
+        return Ok(None);
     }
     let agent = store::find_view(tx, tenant, user).await?;
     if let Some(agent) = &agent {
@@ -109,7 +116,7 @@ impl Worker for Watch {
         let mut step = Step::Idle;
         for (tenant, user) in store::list_lost(&self.dispatch.db, now - self.dispatch.stream_lost).await? {
             tracing::info!(tenant.id = %tenant, agent.id = %user, "agent {user} lost the event stream and is set offline");
-            set_status(&self.dispatch, tenant, user, AgentStatus::Offline, Some("connection lost"), now).await?;
+            set_status(&self.dispatch, tenant, user, AgentStatus::Offline, Some("connection lost"), None, now).await?;
             step = Step::Worked;
         }
         let since = now - self.dispatch.rooms_return;

@@ -3,53 +3,17 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod queue;
+
+pub use queue::{Accept, OfferTimeoutAction, Queue, QueueInput, Strategy};
+
 use crate::{
     check::{Faults, Invalid},
     clock::{Moment, millis},
     ids::{HoursId, IncomingChatId, QueueId, UserId, WidgetId},
+    widgets::texts,
     words,
 };
-
-/// Longest offer: an hour.
-const MAX_OFFER_S: i32 = 3600;
-/// Longest pause after a room: a day.
-const MAX_WRAP_UP_S: i32 = 86_400;
-/// Most rooms that may be let into one queue, where a limit is set at all.
-const MAX_WAITING: i32 = 1_000_000;
-/// Longest offline message, in characters; what is longer is sent as several messages.
-const MAX_OFFLINE_MESSAGE: usize = 2000;
-
-words! {
-    /// Who of the ready members is next.
-    pub enum Strategy {
-        /// Who has been idle longest.
-        LongestIdle = "longest_idle",
-        /// Who has the fewest rooms.
-        LeastBusy = "least_busy",
-        /// One after the other.
-        RoundRobin = "round_robin",
-    }
-}
-
-words! {
-    /// How an agent gets a room.
-    pub enum Accept {
-        /// The agent accepts the offer.
-        Manual = "manual",
-        /// At once.
-        Auto = "auto",
-    }
-}
-
-words! {
-    /// What happens when an offer lapses.
-    pub enum OfferTimeoutAction {
-        /// The room goes back to its place.
-        Requeue = "requeue",
-        /// The same, and the agent is set away.
-        RequeueAndAway = "requeue_and_away",
-    }
-}
 
 words! {
     /// What happens to messages outside working hours.
@@ -59,95 +23,6 @@ words! {
         /// The room waits for the next opening.
         Hold = "hold",
     }
-}
-
-/// A queue.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Queue {
-    /// Its id.
-    pub id: QueueId,
-    /// Its name.
-    #[schema(example = "Sales")]
-    pub name: String,
-    /// Who of the ready members is next.
-    pub strategy: Strategy,
-    /// How an agent gets a room.
-    pub accept: Accept,
-    /// Seconds until an offer lapses.
-    pub offer_timeout_s: i32,
-    /// What happens then.
-    pub offer_timeout_action: OfferTimeoutAction,
-    /// Most rooms that wait; null: no limit.
-    pub max_waiting: Option<i32>,
-    /// Seconds for which a closed room keeps its agent's seat.
-    pub wrap_up_s: i32,
-    /// Which queue is served first: 1 first, 10 last.
-    pub priority: i32,
-    /// When it was created.
-    #[serde(serialize_with = "millis")]
-    #[schema(value_type = DateTime<Utc>)]
-    pub created_at: Moment,
-    /// When it was last changed.
-    #[serde(serialize_with = "millis")]
-    #[schema(value_type = DateTime<Utc>)]
-    pub updated_at: Moment,
-}
-
-/// What can be set about a queue.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct QueueInput {
-    /// Its name, unique in the tenant.
-    #[schema(example = "Sales", min_length = 1, max_length = 200)]
-    pub name: String,
-    /// Who of the ready members is next.
-    #[serde(default = "longest_idle")]
-    #[schema(default = "longest_idle")]
-    pub strategy: Strategy,
-    /// How an agent gets a room.
-    #[serde(default = "manual")]
-    #[schema(default = "manual")]
-    pub accept: Accept,
-    /// Seconds until an offer lapses.
-    #[serde(default = "offer_timeout")]
-    #[schema(minimum = 1, maximum = 3600, default = 30)]
-    pub offer_timeout_s: i32,
-    /// What happens then.
-    #[serde(default = "requeue")]
-    #[schema(default = "requeue")]
-    pub offer_timeout_action: OfferTimeoutAction,
-    /// Most rooms that wait; null: no limit.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000)]
-    pub max_waiting: Option<i32>,
-    /// Seconds for which a closed room keeps its agent's seat.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 86_400, default = 0)]
-    pub wrap_up_s: i32,
-    /// Which queue is served first: 1 first, 10 last.
-    #[serde(default = "middle_priority")]
-    #[schema(minimum = 1, maximum = 10, default = 5)]
-    pub priority: i32,
-}
-
-fn longest_idle() -> Strategy {
-    Strategy::LongestIdle
-}
-
-fn manual() -> Accept {
-    Accept::Manual
-}
-
-fn offer_timeout() -> i32 {
-    30
-}
-
-fn requeue() -> OfferTimeoutAction {
-    OfferTimeoutAction::Requeue
-}
-
-fn middle_priority() -> i32 {
-    5
 }
 
 /// An agent in a queue.
@@ -253,6 +128,9 @@ pub enum SettingsError {
     /// The widget has an incoming chat.
     #[error("the widget has an incoming chat")]
     WidgetTaken,
+    /// The overflow would lead back to the queue.
+    #[error("the overflow leads back")]
+    OverflowCircle,
     /// These fields name nothing of the tenant.
     #[error("something named does not exist")]
     Missing(Vec<&'static str>),
@@ -262,59 +140,6 @@ pub enum SettingsError {
     /// The database did not answer.
     #[error("the database did not answer")]
     Db(#[from] sqlx::Error),
-}
-
-impl Queue {
-    /// A queue with these settings.
-    #[must_use]
-    pub fn new(id: QueueId, input: QueueInput, created_at: Moment, updated_at: Moment) -> Self {
-        Self {
-            id,
-            name: input.name,
-            strategy: input.strategy,
-            accept: input.accept,
-            offer_timeout_s: input.offer_timeout_s,
-            offer_timeout_action: input.offer_timeout_action,
-            max_waiting: input.max_waiting,
-            wrap_up_s: input.wrap_up_s,
-            priority: input.priority,
-            created_at,
-            updated_at,
-        }
-    }
-
-    /// What can be changed, as it is now.
-    #[must_use]
-    pub fn settings(&self) -> QueueInput {
-        QueueInput {
-            name: self.name.clone(),
-            strategy: self.strategy,
-            accept: self.accept,
-            offer_timeout_s: self.offer_timeout_s,
-            offer_timeout_action: self.offer_timeout_action,
-            max_waiting: self.max_waiting,
-            wrap_up_s: self.wrap_up_s,
-            priority: self.priority,
-        }
-    }
-}
-
-impl QueueInput {
-    /// Trims and checks.
-    ///
-    /// # Errors
-    /// Everything that is wrong.
-    pub fn check(&mut self) -> Result<(), Invalid> {
-        let mut faults = Faults::default();
-        faults.name("/name", &mut self.name);
-        faults.range("/offer_timeout_s", self.offer_timeout_s, 1..=MAX_OFFER_S);
-        if let Some(most) = self.max_waiting {
-            faults.range("/max_waiting", most, 0..=MAX_WAITING);
-        }
-        faults.range("/wrap_up_s", self.wrap_up_s, 0..=MAX_WRAP_UP_S);
-        faults.range("/priority", self.priority, 1..=10);
-        faults.done()
-    }
 }
 
 impl MemberInput {
@@ -370,27 +195,7 @@ impl IncomingChatInput {
     pub fn check(&mut self) -> Result<(), Invalid> {
         let mut faults = Faults::default();
         faults.name("/name", &mut self.name);
-        faults.text("/offline_message", &mut self.offline_message, 0..=MAX_OFFLINE_MESSAGE);
+        texts::check(&mut faults, "/offline_message", &mut self.offline_message, &[]);
         faults.done()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(body: &str, expected: &[&str]) {
-        let mut input: QueueInput = serde_json::from_str(body).unwrap();
-        let found = input.check().err().map_or_else(Vec::new, |Invalid(found)| found);
-        assert_eq!(found.iter().map(|(pointer, _)| pointer.as_str()).collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn a_name_is_enough_and_ranges_hold() {
-        check(r#"{"name":"Sales"}"#, &[]);
-        check(r#"{"name":"Sales","offer_timeout_s":0,"priority":11}"#, &["/offer_timeout_s", "/priority"]);
-        check(r#"{"name":"Sales","max_waiting":-1,"wrap_up_s":-1}"#, &["/max_waiting", "/wrap_up_s"]);
-        check(r#"{"name":"Sales","max_waiting":null}"#, &[]);
     }
 }

@@ -60,12 +60,18 @@ impl Texts {
             ("/texts/phone_prompt", &mut self.phone_prompt),
         ];
         for (pointer, text) in texts {
-            faults.text(pointer, text, 0..=MAX_TEXT);
-            if let Some(unknown) = pieces(text).find_map(Piece::unknown) {
-                let known = PLACEHOLDERS.map(|it| format!("{{{it}}}")).join(", ");
-                faults.add(pointer, format!("has the unknown placeholder {{{unknown}}}; there are {known}"));
-            }
+            check(faults, pointer, text, &[]);
         }
+    }
+}
+
+/// Trims and checks an automatic text: its length, and that it has no placeholders but [`PLACEHOLDERS`] and `more`.
+pub fn check(faults: &mut Faults, pointer: &str, text: &mut String, more: &[&str]) {
+    faults.text(pointer, text, 0..=MAX_TEXT);
+    let is_known = |name: &&str| PLACEHOLDERS.contains(name) || more.contains(name);
+    if let Some(unknown) = pieces(text).filter_map(Piece::placeholder).find(|it| !is_known(it)) {
+        let known: Vec<_> = PLACEHOLDERS.iter().chain(more).map(|it| format!("{{{it}}}")).collect();
+        faults.add(pointer, format!("has the unknown placeholder {{{unknown}}}; there are {}", known.join(", ")));
     }
 }
 
@@ -77,10 +83,10 @@ enum Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    fn unknown(self) -> Option<&'a str> {
+    fn placeholder(self) -> Option<&'a str> {
         match self {
-            Self::Placeholder(name) if !PLACEHOLDERS.contains(&name) => Some(name),
-            _ => None,
+            Self::Placeholder(name) => Some(name),
+            Self::Words(_) => None,
         }
     }
 }

@@ -113,6 +113,7 @@ async fn things(world: &World) -> Vec<(&'static str, String)> {
     let hours = world.admin.post("/working-hours", hours).await.expect(201);
     let key = world.admin.post("/api-keys", json!({ "name": "k", "scopes": ["read"] })).await.expect(201);
     let chats = world.admin.get("/incoming-chats").await.expect(200);
+    let answer = world.admin.post("/canned-answers", json!({ "shortcut": "hi", "text": "Hello" })).await.expect(201);
     vec![
         ("rooms", id(&room)),
         ("contacts", id(&room["contact"])),
@@ -123,6 +124,7 @@ async fn things(world: &World) -> Vec<(&'static str, String)> {
         ("users", ben.id.clone()),
         ("agents", ben.id.clone()),
         ("api-keys", id(&key)),
+        ("canned-answers", id(&answer)),
     ]
 }
 

@@ -7,7 +7,7 @@ const FLOORS: &[(u32, &[&str])] = &[
     (7, &["http", "simulator"]),
     (6, &["intake", "records"]),
     (5, &["queues", "replies", "live", "forwards"]),
-    (4, &["rooms"]),
+    (4, &["rooms", "desk"]),
     (3, &["tenants", "contacts", "people", "widgets", "hours"]),
     (2, &["audit", "channels"]),
     (1, &["config", "db", "crew", "telemetry"]),

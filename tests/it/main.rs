@@ -7,6 +7,7 @@ mod support;
 
 mod commands;
 mod crash;
+mod desk;
 mod doors;
 mod events;
 mod events_in;
@@ -15,6 +16,7 @@ mod intake;
 mod known_bodies;
 mod replies;
 mod routing;
+mod routing_settings;
 mod schema;
 mod setup_pages;
 mod setup_people;

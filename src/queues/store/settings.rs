@@ -3,137 +3,12 @@
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+mod queues;
+
+pub use queues::{delete_queue, find_queue, insert_queue, list_queues, lock_queue, update_queue};
+
 use crate::ids::{HoursId, IncomingChatId, QueueId, TenantId, UserId, WidgetId};
-use crate::queues::settings::{
-    Accept, AfterHours, IncomingChat, IncomingChatInput, Member, OfferTimeoutAction, Queue, SettingsError, Strategy,
-};
-
-// Queues.
-
-/// A queue of the tenant, if there is one.
-pub async fn find_queue(db: impl sqlx::PgExecutor<'_>, tenant: TenantId, id: QueueId) -> sqlx::Result<Option<Queue>> {
-    sqlx::query_as!(
-        Queue,
-        r#"select id as "id: QueueId", name, strategy as "strategy: Strategy", accept as "accept: Accept", offer_timeout_s,
-             offer_timeout_action as "offer_timeout_action: OfferTimeoutAction", max_waiting, wrap_up_s, priority,
-             created_at, updated_at
-         from queues
-         where tenant_id = $1 and id = $2"#,
-        tenant.0,
-        id.0,
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// A queue, kept from other changes until the transaction ends.
-pub async fn lock_queue(db: &mut PgConnection, tenant: TenantId, id: QueueId) -> sqlx::Result<Option<Queue>> {
-    sqlx::query_as!(
-        Queue,
-        r#"select id as "id: QueueId", name, strategy as "strategy: Strategy", accept as "accept: Accept", offer_timeout_s,
-             offer_timeout_action as "offer_timeout_action: OfferTimeoutAction", max_waiting, wrap_up_s, priority,
-             created_at, updated_at
-         from queues
-         where tenant_id = $1 and id = $2
-         for no key update"#,
-        tenant.0,
-        id.0,
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// Up to `limit` queues after the one called `after`.
-pub async fn list_queues(db: &PgPool, tenant: TenantId, after: Uuid, limit: i64) -> sqlx::Result<Vec<Queue>> {
-    sqlx::query_as!(
-        Queue,
-        r#"select id as "id: QueueId", name, strategy as "strategy: Strategy", accept as "accept: Accept", offer_timeout_s,
-             offer_timeout_action as "offer_timeout_action: OfferTimeoutAction", max_waiting, wrap_up_s, priority,
-             created_at, updated_at
-         from queues
-         where tenant_id = $1 and id > $2
-         order by id
-         limit $3"#,
-        tenant.0,
-        after,
-        limit,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// Adds a queue.
-///
-/// # Errors
-/// [`SettingsError::NameTaken`]
-pub async fn insert_queue(db: &mut PgConnection, tenant: TenantId, queue: &Queue) -> Result<(), SettingsError> {
-    sqlx::query!(
-        "insert into queues (tenant_id, id, name, strategy, accept, offer_timeout_s, offer_timeout_action, max_waiting,
-           wrap_up_s, priority, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        tenant.0,
-        queue.id.0,
-        queue.name,
-        queue.strategy.as_str(),
-        queue.accept.as_str(),
-        queue.offer_timeout_s,
-        queue.offer_timeout_action.as_str(),
-        queue.max_waiting,
-        queue.wrap_up_s,
-        queue.priority,
-        queue.created_at,
-        queue.updated_at,
-    )
-    .execute(db)
-    .await
-    .map_err(refused)?;
-    Ok(())
-}
-
-/// Writes what an admin may change.
-///
-/// # Errors
-/// [`SettingsError::NameTaken`]
-pub async fn update_queue(db: &mut PgConnection, tenant: TenantId, queue: &Queue) -> Result<(), SettingsError> {
-    sqlx::query!(
-        "update queues
-         set name = $3, strategy = $4, accept = $5, offer_timeout_s = $6, offer_timeout_action = $7, max_waiting = $8,
-           wrap_up_s = $9, priority = $10, updated_at = $11
-         where tenant_id = $1 and id = $2",
-        tenant.0,
-        queue.id.0,
-        queue.name,
-        queue.strategy.as_str(),
-        queue.accept.as_str(),
-        queue.offer_timeout_s,
-        queue.offer_timeout_action.as_str(),
-        queue.max_waiting,
-        queue.wrap_up_s,
-        queue.priority,
-        queue.updated_at,
-    )
-    .execute(db)
-    .await
-    .map_err(refused)?;
-    Ok(())
-}
-
-/// Removes a queue and its memberships. False if there was none.
-///
-/// # Errors
-/// [`SettingsError::InUse`] while incoming chats or rooms refer to it.
-pub async fn delete_queue(db: &mut PgConnection, tenant: TenantId, id: QueueId) -> Result<bool, SettingsError> {
-    let done = sqlx::query!(
-        "delete from queues
-         where tenant_id = $1 and id = $2",
-        tenant.0,
-        id.0,
-    )
-    .execute(db)
-    .await
-    .map_err(in_use)?;
-    Ok(done.rows_affected() > 0)
-}
+use crate::queues::settings::{AfterHours, IncomingChat, IncomingChatInput, Member, SettingsError};
 
 // Members.
 
@@ -370,6 +245,7 @@ async fn check_named(db: &mut PgConnection, tenant: TenantId, input: &IncomingCh
 fn refused(error: sqlx::Error) -> SettingsError {
     match error.as_database_error().and_then(|it| it.constraint()) {
         Some("queues_name_key") => SettingsError::NameTaken,
+        Some("queues_overflow_fk") => SettingsError::Missing(vec!["/overflow_queue_id"]),
         Some("incoming_chats_widget_key") => SettingsError::WidgetTaken,
         Some("incoming_chats_widget_fk") => SettingsError::Missing(vec!["/widget_id"]),
         Some("incoming_chats_queue_fk") => SettingsError::Missing(vec!["/queue_id"]),
