@@ -224,6 +224,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::ROOMS, routes!(rooms::tags)),
         door(Access::ROOMS, routes!(rooms::transfer)),
         door(Access::ROOMS, routes!(rooms::close)),
+        door(Access::ROOMS, routes!(rooms::take_thread)),
         door(Access::SUPERVISOR, routes!(rooms::take)),
         door(Access::STAFF, routes!(directory::show)),
         door(Access::STAFF, routes!(contacts::show, contacts::change)),

@@ -45,7 +45,7 @@ kinds! {
     OFFER_GONE "offer-gone" 409 "The offer is gone" "The room is no longer offered to you: the offer lapsed, was withdrawn, or the contact left."
     ROOM_CLOSED "room-closed" 409 "The room is closed" "Nothing can be changed in a closed room. The contact's next message opens a new one."
     WINDOW_CLOSED "window-closed" 409 "The messaging window is closed" "Messenger allows replies for 24 hours after the contact's last message (7 days for people, where the Human Agent feature is allowed)."
-    THREAD_ELSEWHERE "thread-elsewhere" 409 "Another app answers this contact" "The contact's thread was passed to, or taken by, another app of the Page (often the Page inbox). `thread_owner` names it. Replies are possible again when it is passed back, when the contact's next message comes to us, or after 24 hours."
+    THREAD_ELSEWHERE "thread-elsewhere" 409 "Another app answers this contact" "The contact's thread was passed to, or taken by, another app of the Page (often the Page inbox). `thread_owner` names it. `POST /rooms/{id}/take-thread` takes it back where Facebook allows it. Otherwise replies are possible again when it is passed back, when the contact's next message comes to us, or after 24 hours."
     NEWER_MESSAGES "newer-messages" 409 "There are newer messages" "Somebody wrote after `seen_seq`; the newer messages are in `messages`. Send again with the new `seen_seq`."
     AGENT_FULL "agent-full" 409 "No free seat" "The agent already has as many rooms as `max_chats` allows."
     CONTACT_BUSY "contact-busy" 409 "The contact has an open room" "A contact has at most one room that is not closed."

@@ -111,9 +111,9 @@ impl Applier {
 /// Whether the error would come again with the same data.
 fn is_about_data(error: &sqlx::Error) -> bool {
     match error {
-        // Deadlocks, time-outs and shutdowns pass; these classes (data, integrity, syntax) do not.
+        // Deadlocks, time-outs and shutdowns pass; these classes (data, integrity, syntax, too long for an index) do not.
         sqlx::Error::Database(db) => {
-            db.code().is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
+            db.code().is_some_and(|code| ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class)))
         }
         sqlx::Error::Encode(_)
         | sqlx::Error::ColumnDecode { .. }

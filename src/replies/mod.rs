@@ -2,6 +2,7 @@
 
 pub mod profiles;
 pub mod store;
+pub mod thread;
 pub mod worker;
 pub mod write;
 

@@ -114,10 +114,12 @@ pub async fn refer(
     now: Moment,
 ) -> sqlx::Result<bool> {
     let contact = contact_of(tx, about, now).await?;
+    // Rooms before contacts, as everywhere: so nobody waits in a ring.
+    let room = known::lock_open(tx, &[about.tenant.0], &[contact.0]).await?.remove(&contact);
     if !sql::mark_referral(tx, about.tenant, contact, referral, about.at.min(now), opens_window).await? {
         return Ok(false);
     }
-    if let Some(room) = known::lock_open(tx, &[about.tenant.0], &[contact.0]).await?.remove(&contact) {
+    if let Some(room) = room {
         sql::mark_room_referrals(tx, &[about.tenant.0], &[room.id.0], std::slice::from_ref(referral)).await?;
         announce_room(tx, about.tenant, room.id, now).await?;
     }
@@ -144,10 +146,11 @@ pub async fn hand_over(
     now: Moment,
 ) -> sqlx::Result<bool> {
     let contact = contact_of(tx, about, now).await?;
+    let room = known::lock_open(tx, &[about.tenant.0], &[contact.0]).await?.remove(&contact);
     if !sql::mark_thread_owner(tx, about.tenant, contact, app_id, about.at.min(now)).await? {
         return Ok(false);
     }
-    if let Some(room) = known::lock_open(tx, &[about.tenant.0], &[contact.0]).await?.remove(&contact) {
+    if let Some(room) = room {
         announce_room(tx, about.tenant, room.id, now).await?;
     }
     Ok(true)
@@ -172,12 +175,8 @@ async fn announce_contact(
     now: Moment,
 ) -> sqlx::Result<()> {
     let Some(view) = contacts::store::find(tx, tenant, contact).await? else { return Ok(()) };
-    let room = known::lock_newest(tx, tenant, contact).await?;
-    let agent = match room {
-        Some(room) => store::receipts::find_holder(tx, tenant, room).await?,
-        None => None,
-    };
-    let data = shown(&view);
+    let (room, agent) = sql::find_newest_room(tx, tenant, contact).await?.unzip();
+    let (agent, data) = (agent.flatten(), shown(&view));
     events::append(tx, now, &[NewEvent { tenant, kind: Kind::ContactUpdated, room, agent, former_agent: None, data }])
         .await
 }

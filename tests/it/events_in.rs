@@ -1,6 +1,6 @@
 //! Every kind of event beside plain messages: what it changes, what it shows, what it leaves alone.
 
-use chatgate::{channels::meta::signature, secret::Secret};
+use chatgate::{channels::meta::signature, secret::Secret, simulator::Fault};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -502,6 +502,27 @@ async fn a_room_knows_who_answers_and_replies_are_refused_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_thread_is_taken_back_where_facebook_allows_it() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let (eve, take) = (world.agent("Eve").await, format!("/rooms/{}/take-thread", id(&room)));
+        // Nothing to take: nobody is asked.
+        let refusal = Fault::Error { http_status: 403, code: 10, subcode: Some(2_018_171), message: "no".to_owned() };
+        world.simulator.fail_next_sends(PAGE_ID, vec![refusal]);
+        assert_eq!(ben.api.act(&take).await.expect(200)["thread_owner"], Value::Null);
+        tell(world, &anna.psid, passed(PAGE_INBOX)).await;
+        assert_eq!(eve.api.act(&take).await.problem(403), "not-your-room");
+        world.pass(1).await;
+        assert_eq!(ben.api.act(&take).await.problem(409), "graph-refused");
+        assert_eq!(ben.room(&room).await["thread_owner"]["app_id"], PAGE_INBOX);
+        assert_eq!(ben.api.act(&take).await.expect(200)["thread_owner"], Value::Null);
+        ben.replies(&room, "It is me again").await;
+        assert_eq!(anna.sees().pop().unwrap(), "It is me again");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_automatic_text_goes_into_somebody_elses_thread() {
     story(async |world| {
         let (ben, anna, room) = talk(world).await;
@@ -633,6 +654,85 @@ async fn every_clock_and_every_number_is_understood() {
         let odd = "select count(*) from messages where abs(extract(epoch from external_at - created_at)) > 1";
         assert_eq!(count(world, odd).await, 0);
         assert_eq!(room["window"]["mode"], "standard");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reaction_may_overtake_the_verdict_on_our_own_message() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.kill_token(PAGE_ID);
+        let reply = ben.replies(&room, "On its way").await;
+        tell(world, &anna.psid, reaction("m_late", "👍")).await;
+        let echo = json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": world.clock.now().timestamp_millis(),
+            "message": { "is_echo": true, "app_id": APP_ID, "metadata": format!("cg:{}", id(&reply)), "mid": "m_late", "text": "On its way" } });
+        tell_all(world, &[echo]).await;
+        let shown = ben.reads(&room).await.pop().unwrap();
+        assert_eq!((&shown["id"], &shown["status"]), (&reply["id"], &json!("sent")));
+        assert_eq!(shown["reactions"], json!([{ "by": "contact", "emoji": "👍" }]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn receipts_count_by_mid_by_watermark_and_with_the_ids_reversed() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.set_receipts(false);
+        let mut mids = Vec::new();
+        for text in ["one", "two", "three"] {
+            world.pass(1).await;
+            let reply = ben.replies(&room, text).await;
+            let stored = ben.reads(&room).await.into_iter().find(|it| it["id"] == reply["id"]).unwrap();
+            assert_eq!(stored["status"], "sent");
+            mids.push((stored["external_id"].clone(), world.clock.now().timestamp_millis()));
+        }
+        let states = async || {
+            let all = ben.reads(&room).await;
+            let of = |mid: &Value| all.iter().find(|it| it["external_id"] == *mid).unwrap()["status"].clone();
+            mids.iter().map(|it| of(&it.0).as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        world.pass(1).await;
+        tell(world, &anna.psid, json!({ "delivery": { "mids": [mids[1].0] } })).await;
+        assert_eq!(states().await, ["sent", "delivered", "sent"]);
+        tell(world, &anna.psid, json!({ "delivery": { "watermark": mids[1].1 + 500 } })).await;
+        assert_eq!(states().await, ["delivered", "delivered", "sent"]);
+        // Sender and recipient exchanged: still the contact's.
+        let read = |watermark: i64| json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": watermark, "read": { "watermark": watermark } });
+        tell_all(world, &[read(mids[0].1 + 500)]).await;
+        assert_eq!(states().await, ["read", "delivered", "sent"]);
+        tell_all(world, &[read(mids[2].1 + 500)]).await;
+        assert_eq!(states().await, ["read", "read", "read"]);
+        tell(world, &anna.psid, json!({ "delivery": { "watermark": mids[2].1 + 500 } })).await;
+        assert_eq!(states().await, ["read", "read", "read"], "never backwards");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_too_long_for_any_index_is_parked_alone() {
+    story(async |world| {
+        let mut long = String::new();
+        for n in 0..2000_u64 {
+            long.push_str(&format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17)));
+        }
+        let items = [
+            item(world, "71", message("m_1", "before")),
+            item(world, "71", message(&long, "x")),
+            item(world, "72", edit(&long, "x", 1)),
+            item(world, "71", message("m_2", "after")),
+        ];
+        world.expects_trouble.store(true, std::sync::atomic::Ordering::Relaxed);
+        tell_all(world, &items).await;
+        let texts: Vec<_> = messages(world).await.into_iter().map(|it| it["content"]["text"].clone()).collect();
+        assert_eq!(texts, ["before", "after"]);
+        assert_eq!(
+            count(world, "select count(*) from ledger where state = 'parked' and outcome like 'database error 54%'")
+                .await,
+            2
+        );
+        assert_eq!(count(world, "select count(*) from ledger where state = 'pending'").await, 0);
     })
     .await;
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::receive::Known;
 use crate::{
     clock::Moment,
-    ids::{ContactId, TenantId, WidgetId},
+    ids::{ContactId, RoomId, TenantId, UserId, WidgetId},
 };
 
 /// The contact behind a sender, if there is one.
@@ -31,6 +31,26 @@ pub async fn find_contact(
     .fetch_optional(tx)
     .await?;
     Ok(row.map(|it| Known { id: ContactId(it.id), name: it.name, referral: None }))
+}
+
+/// The newest room of a contact, open or not, with its agent.
+pub async fn find_newest_room(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    contact: ContactId,
+) -> sqlx::Result<Option<(RoomId, Option<UserId>)>> {
+    let row = sqlx::query!(
+        "select id, agent_id
+        from rooms
+        where tenant_id = $1 and contact_id = $2
+        order by id desc
+        limit 1",
+        tenant.0,
+        contact.0,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|it| (RoomId(it.id), it.agent_id.map(UserId))))
 }
 
 /// Remembers a fact unless a newer one of the name is known.
