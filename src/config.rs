@@ -26,6 +26,7 @@ pub struct Settings {
     pub http: Http,
     pub database: Database,
     pub graph: Graph,
+    pub replies: Replies,
     pub seal: Seal,
     pub metrics: Metrics,
     pub log: Log,
@@ -47,7 +48,8 @@ macro_rules! sections {
 sections! {
     Http { listen: SocketAddr, public_url: String, drain_s: u32, trust_forwarded_for: bool }
     Database { url: Secret, max_connections: u32 }
-    Graph { base_url: Url, version: String }
+    Graph { base_url: Url, version: String, timeout_s: u32 }
+    Replies { at_once: u32, page_per_s: u32, page_media_per_s: u32, app_per_s: u32, person_per_s: u32 }
     Seal { key: Secret }
     Metrics { listen: String }
     Log { format: LogFormat, filter: String }
@@ -134,6 +136,17 @@ impl Settings {
         if !(1..=3650).contains(&self.retention.days) {
             return bad("retention.days", "must be 1–3650");
         }
+        if !(1..=120).contains(&self.graph.timeout_s) {
+            return bad("graph.timeout_s", "must be 1–120");
+        }
+        let replies = &self.replies;
+        if !(1..=4096).contains(&replies.at_once) {
+            return bad("replies.at_once", "must be 1–4096");
+        }
+        let rates = [replies.page_per_s, replies.page_media_per_s, replies.app_per_s, replies.person_per_s];
+        if rates.iter().any(|it| !(1..=100_000).contains(it)) {
+            return bad("replies", "page_per_s, page_media_per_s, app_per_s and person_per_s must be 1–100000");
+        }
         let base = &self.graph.base_url;
         if !["http", "https"].contains(&base.scheme()) || base.cannot_be_a_base() {
             return bad("graph.base_url", "must be an http or https address");
@@ -201,6 +214,9 @@ mod tests {
         check(&[("CHATGATE__SEAL__KEY", "AAAA")], Err("seal.key"));
         check(&[("DATABASE_URL", "postgres://x")], Err("seal.key"));
         check(&[("CHATGATE__SESSIONS__HOURS", "0")], Err("sessions.hours"));
+        check(&[("CHATGATE__GRAPH__TIMEOUT_S", "0")], Err("graph.timeout_s"));
+        check(&[("CHATGATE__REPLIES__AT_ONCE", "0")], Err("replies.at_once"));
+        check(&[("CHATGATE__REPLIES__PAGE_PER_S", "0")], Err("page_per_s"));
         check(&[("CHATGATE__DATABASE__MAX_CONNECTIONS", "many")], Err("max_connections"));
     }
 

@@ -24,7 +24,8 @@ use crate::{
     live::Live,
     people,
     queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
-    replies::{Outgoing, profiles::Profiles, worker::Sender},
+    replies::{Outgoing, doubts::Doubts, pacing::Limits, profiles::Profiles, worker::Sender},
+    rooms::window_watch::WindowWatch,
     seal::SealKey,
 };
 
@@ -48,6 +49,8 @@ pub struct Workers {
     assign: Arc<Assigner>,
     send: Arc<Sender>,
     profiles: Arc<Profiles>,
+    doubts: Arc<Doubts>,
+    windows: Arc<WindowWatch>,
     watch: Arc<Watch>,
     upkeep: Arc<Upkeep>,
 }
@@ -66,6 +69,8 @@ impl Workers {
                 worked |= apply.step().await? == Step::Worked;
             }
             worked |= self.profiles.step().await? == Step::Worked;
+            worked |= self.doubts.step().await? == Step::Worked;
+            worked |= self.windows.step().await? == Step::Worked;
             worked |= self.watch.step().await? == Step::Worked;
             worked |= self.assign.step().await? == Step::Worked;
             worked |= self.send.step().await? == Step::Worked;
@@ -106,7 +111,15 @@ impl Gateway {
         if !settings.operator_token.expose().is_empty() {
             people::ensure_operator_token(&db, settings.operator_token.expose(), "settings", clock.now()).await?;
         }
-        let graph = Arc::new(Graph::new(settings.graph.base_url.as_str(), &settings.graph.version)?);
+        let patience = Duration::from_secs(settings.graph.timeout_s.into());
+        let graph = Arc::new(Graph::new(settings.graph.base_url.as_str(), &settings.graph.version, patience)?);
+        let limits = Limits {
+            at_once: settings.replies.at_once,
+            page_per_s: settings.replies.page_per_s,
+            page_media_per_s: settings.replies.page_media_per_s,
+            app_per_s: settings.replies.app_per_s,
+            person_per_s: settings.replies.person_per_s,
+        };
         let seconds = |it: u32| chrono::TimeDelta::seconds(it.into());
         let dispatch = Dispatch {
             db: db.clone(),
@@ -119,8 +132,10 @@ impl Gateway {
         let workers = Workers {
             apply: (0..APPLIERS).map(|_| Arc::new(Applier::new(db.clone(), bell.clone(), clock.clone()))).collect(),
             assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
-            send: Arc::new(Sender::new(outgoing.clone(), crew.clone())),
+            send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
+            doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
+            windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
@@ -140,6 +155,8 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
         // Rung when items have been applied: then there may be new contacts.
         self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Outbox)));
+        self.crew.hire(Arc::clone(&self.workers.doubts), None);
+        self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());

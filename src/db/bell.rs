@@ -143,7 +143,8 @@ impl Bell {
         }
     }
 
-    fn ring_here(&self, topic: Topic) {
+    /// Tells those in this process only: for news that others have no use for.
+    pub fn ring_here(&self, topic: Topic) {
         match topic {
             Topic::Intake => self.of(Work::Intake).send_replace(()),
             Topic::Outbox => self.of(Work::Outbox).send_replace(()),

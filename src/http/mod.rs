@@ -51,12 +51,12 @@ use crate::{
     config::Settings,
     crew::Crew,
     db::bell::{Bell, Topic},
-    ids::{RoomId, TenantId},
+    ids::{RoomId, TenantId, WidgetId},
     intake::accept::Intake,
     live::Live,
     people::{passwords::Passwords, throttle::Throttle},
     queues::Dispatch,
-    replies::{Outgoing, profiles},
+    replies::{self, Outgoing, profiles},
     seal::SealKey,
 };
 
@@ -130,7 +130,10 @@ impl App {
     }
 
     /// Replies that waited for a Page's token may go out now.
-    pub fn replies_may_go(&self) {
+    pub async fn replies_may_go(&self, tenant: TenantId, widget: WidgetId) {
+        if let Err(error) = replies::store::send::release_page(&self.db, tenant, widget, self.clock.now()).await {
+            tracing::warn!(widget.id = %widget, error = %error, "the replies of widget {widget} go out a minute later");
+        }
         self.bell.ring(Topic::Outbox);
     }
 
@@ -216,6 +219,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::ROOMS, routes!(rooms::list)),
         door(Access::ROOMS, routes!(rooms::show)),
         door(Access::ROOMS, routes!(messages::list, messages::write)),
+        door(Access::ROOMS, routes!(messages::resend)),
         door(Access::ROOMS, routes!(messages::note)),
         door(Access::AGENT, routes!(rooms::accept)),
         door(Access::AGENT, routes!(rooms::decline)),

@@ -9,6 +9,7 @@ pub mod receive;
 pub mod say;
 pub mod store;
 pub mod told;
+pub mod window_watch;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};

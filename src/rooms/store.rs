@@ -4,6 +4,9 @@ pub mod changes;
 pub mod receipts;
 pub mod receive;
 pub mod told;
+mod windows;
+
+pub use windows::*;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -12,6 +15,7 @@ use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView,
     RoomWidget, Status, ThreadOwner,
     events::{Cursor, EventView, Logged, NewEvent},
+    receipts::Changed,
     window,
 };
 use crate::{
@@ -191,6 +195,8 @@ pub struct LockedRoom {
     pub opened: Opened,
     pub thread_owner: Option<String>,
     pub thread_owner_at: Option<Moment>,
+    /// Why the contact cannot be reached before they write again.
+    pub unreachable: Option<serde_json::Value>,
 }
 
 impl LockedRoom {
@@ -206,7 +212,9 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
             r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
-            c.thread_owner, c.thread_owner_at
+            c.thread_owner, c.thread_owner_at,
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+                then c.unreachable_error end as unreachable
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
@@ -234,6 +242,7 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         opened: opened!(it),
         thread_owner: it.thread_owner,
         thread_owner_at: it.thread_owner_at,
+        unreachable: it.unreachable,
     }))
 }
 
@@ -310,6 +319,29 @@ pub async fn find_message(
     .fetch_optional(db)
     .await?;
     Ok(row.map(|it| message!(it)))
+}
+
+/// Messages that changed, in order of room and `seq`, each with its tenant and who holds its room.
+pub async fn list_changed(
+    db: &mut PgConnection,
+    changed: &[(TenantId, Changed)],
+) -> sqlx::Result<Vec<(TenantId, MessageView, Option<UserId>)>> {
+    let (tenants, ids): (Vec<_>, Vec<_>) = changed.iter().map(|(tenant, it)| (tenant.0, it.message.0)).unzip();
+    let rows = sqlx::query!(
+        r#"select m.tenant_id, r.agent_id, m.id, m.room_id, m.seq, m.direction as "direction: Direction",
+            m.author_kind as "author_kind: AuthorKind", m.author_id, m.author_name, m.content, m.reply_to, m.reactions,
+            m.status as "status: Delivery", m.edited_at, m.error, m.external_id, m.created_at, m.sent_at, m.delivered_at, m.read_at
+        from unnest($1::uuid[], $2::uuid[]) as v (tenant_id, id)
+        join messages m on m.tenant_id = v.tenant_id and m.id = v.id
+        join rooms r on r.tenant_id = m.tenant_id and r.id = m.room_id
+        order by m.tenant_id, m.room_id, m.seq"#,
+        &tenants,
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    let changed = rows.into_iter().map(|it| (TenantId(it.tenant_id), it.agent_id.map(UserId), message!(it)));
+    Ok(changed.map(|(tenant, holder, view)| (tenant, view, holder)).collect())
 }
 
 /// Stores messages, one statement for all of them. Their rooms are locked and their external ids known to be new.

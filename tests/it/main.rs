@@ -15,6 +15,7 @@ mod floors;
 mod intake;
 mod known_bodies;
 mod replies;
+mod replies_faults;
 mod routing;
 mod routing_settings;
 mod schema;
