@@ -709,30 +709,3 @@ async fn receipts_count_by_mid_by_watermark_and_with_the_ids_reversed() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn an_id_too_long_for_any_index_is_parked_alone() {
-    story(async |world| {
-        let mut long = String::new();
-        for n in 0..2000_u64 {
-            long.push_str(&format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17)));
-        }
-        let items = [
-            item(world, "71", message("m_1", "before")),
-            item(world, "71", message(&long, "x")),
-            item(world, "72", edit(&long, "x", 1)),
-            item(world, "71", message("m_2", "after")),
-        ];
-        world.expects_trouble.store(true, std::sync::atomic::Ordering::Relaxed);
-        tell_all(world, &items).await;
-        let texts: Vec<_> = messages(world).await.into_iter().map(|it| it["content"]["text"].clone()).collect();
-        assert_eq!(texts, ["before", "after"]);
-        assert_eq!(
-            count(world, "select count(*) from ledger where state = 'parked' and outcome like 'database error 54%'")
-                .await,
-            2
-        );
-        assert_eq!(count(world, "select count(*) from ledger where state = 'pending'").await, 0);
-    })
-    .await;
-}
