@@ -1,8 +1,9 @@
 //! Builds the parts, hires the workers, opens the doors, and closes in reverse order.
 
 pub mod demo;
+pub mod ledger;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -15,12 +16,20 @@ use crate::{
     config::Settings,
     crew::{Crew, Step, Worker},
     db::{
-        self, Database,
+        self, Database, OpenError, StartError,
         bell::{Bell, Work},
         partitions,
     },
-    http::{self, App},
-    intake::{accept::Intake, apply::Applier},
+    http::{
+        self, App,
+        serve::{Bounds, serve},
+    },
+    intake::{
+        accept::Intake,
+        apply::Applier,
+        meter::{self, Meter},
+        strands::Strands,
+    },
     live::Live,
     people,
     queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
@@ -31,8 +40,8 @@ use crate::{
 
 /// How often a process says which agents have streams open; a quarter of the shortest sensible `agents.stream_lost_s`.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Appliers of one process: the second works while the first waits for its commit.
-const APPLIERS: usize = 2;
+/// Appliers of one process: one works while another waits for its commit, and one is left when a single tenant's flood takes two.
+const APPLIERS: usize = 3;
 
 /// The gateway, built but with nobody at work yet.
 pub struct Gateway {
@@ -46,6 +55,7 @@ pub struct Gateway {
 /// The workers of a process.
 pub struct Workers {
     apply: Vec<Arc<Applier>>,
+    strands: Strands,
     assign: Arc<Assigner>,
     send: Arc<Sender>,
     profiles: Arc<Profiles>,
@@ -61,6 +71,7 @@ impl Workers {
     /// # Errors
     /// The first failed step's.
     pub async fn settle(&self) -> anyhow::Result<()> {
+        self.strands.look_again();
         let mut quiet = 0;
         // Twice around without work, because one worker's last step may be another's first.
         while quiet < 2 {
@@ -129,8 +140,11 @@ impl Gateway {
             rooms_return: seconds(settings.agents.rooms_return_s),
         };
         let outgoing = Outgoing { db: db.clone(), bell: bell.clone(), clock: clock.clone(), seal: seal.clone(), graph };
+        let strands = Strands::new(APPLIERS);
+        let applier = || Applier::new(db.clone(), bell.clone(), clock.clone(), strands.clone());
         let workers = Workers {
-            apply: (0..APPLIERS).map(|_| Arc::new(Applier::new(db.clone(), bell.clone(), clock.clone()))).collect(),
+            apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
+            strands: strands.clone(),
             assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
             send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
@@ -139,14 +153,15 @@ impl Gateway {
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
-        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew);
-        let live = Live::new(db.clone(), bell.clone(), crew.clone());
+        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands);
+        let live = Live::new(db.clone(), &bell, &crew);
         let app = App::new(db, clock, seal, Arc::new(settings), bell, crew.clone(), dispatch, outgoing, intake, live);
         Ok(Self { app, workers: Arc::new(workers), crew })
     }
 
     /// Lets the workers begin.
     pub fn hire(&self) {
+        meter::describe();
         let bell = &self.app.bell;
         for apply in &self.workers.apply {
             self.crew.hire(Arc::clone(apply), Some(bell.changes(Work::Intake)));
@@ -159,6 +174,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
+        self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());
         self.crew.spawn(async move {
             loop {
@@ -180,35 +196,28 @@ impl Gateway {
     }
 
     /// Serves until `stop` is cancelled: takes nothing new in, lets requests end, sends the workers home.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
         // Streams never end by themselves.
         let streams = self.app.streams.clone();
-        let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let ended = stop.clone();
-        let serving =
-            axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
+        let bounds = Bounds {
+            connections: self.app.settings.http.max_connections as usize,
+            patience: Duration::from_secs(self.app.settings.http.patience_s.into()),
+        };
+        let serving = serve(listener, self.router(), bounds, stop.clone());
         tokio::pin!(serving);
-        let served = tokio::select! {
-            served = &mut serving => served,
+        tokio::select! {
+            () = &mut serving => {}
             () = stop.cancelled() => {
                 streams.close();
-                match tokio::time::timeout(drain, &mut serving).await {
-                    Ok(served) => served,
-                    Err(_) => {
-                        warn!("requests were still under way after {} s and are cut off", drain.as_secs());
-                        Ok(())
-                    }
+                if tokio::time::timeout(drain, &mut serving).await.is_err() {
+                    warn!("requests were still under way after {} s and are cut off", drain.as_secs());
                 }
             }
-        };
+        }
         if !self.crew.dismiss(drain).await {
             warn!("work was still under way after {} s and is cut off; it goes on at the next start", drain.as_secs());
         }
-        served.context("the listener failed")
     }
 }
 
@@ -269,6 +278,19 @@ pub async fn open_database(settings: &Settings, migrate: bool) -> anyhow::Result
             database.close().await;
             Err(error)
         }
+    }
+}
+
+/// The same for a command that does one thing: beside a running chatgate it uses that one's private PostgreSQL.
+///
+/// # Errors
+/// One clear message for the operator.
+pub async fn join_database(settings: &Settings) -> anyhow::Result<(Database, SealKey)> {
+    match open_database(settings, true).await {
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Private(StartError::InUse { .. }))) => {
+            Ok((db::join(&settings.data_dir).await?, seal_key(settings)?))
+        }
+        opened => opened,
     }
 }
 

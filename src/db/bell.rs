@@ -38,7 +38,7 @@ const EVENTS_KEPT: usize = 1024;
 /// What there is news about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Topic {
-    /// A webhook came in.
+    /// Items wait to be applied.
     Intake,
     /// A tenant's queues may have somebody to assign: a room waits, or a seat is free.
     Queues(TenantId),

@@ -8,6 +8,8 @@ mod windows;
 
 pub use windows::*;
 
+use std::collections::HashMap;
+
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -542,6 +544,57 @@ pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i6
         Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }
     });
     Ok(events.collect())
+}
+
+/// What [`list_news`] found.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Each with its tenant, in the order of each tenant's log.
+    pub events: Vec<(TenantId, Logged)>,
+    /// Who may have more, because the limit was reached.
+    pub full: Vec<TenantId>,
+    /// Who has events that a running transaction can still be overtaking.
+    pub held_back: Vec<TenantId>,
+}
+
+/// The same as [`list_events`] for several tenants at once, each behind its own cursor.
+pub async fn list_news(db: &PgPool, after: &[(TenantId, Cursor)], limit: i64) -> sqlx::Result<News> {
+    let rows = sqlx::query!(
+        r#"select f.tenant_id as "tenant_id!", e.xid::text::bigint as "xid!", e.seq, e.at, e.kind, e.room_id, e.agent_id,
+            e.former_agent_id, e.is_settled as "is_settled!", case when e.is_settled then e.data end as data
+        from unnest($1::uuid[], $2::text[], $3::bigint[]) as f (tenant_id, xid, seq)
+        cross join lateral (
+            select *, xid < pg_snapshot_xmin(pg_current_snapshot()) as is_settled
+            from events
+            where tenant_id = f.tenant_id and (xid, seq) > (f.xid::xid8, f.seq)
+            order by xid, seq
+            limit $4) as e"#,
+        &after.iter().map(|it| it.0.0).collect::<Vec<_>>(),
+        &after.iter().map(|it| it.1.xid.to_string()).collect::<Vec<_>>(),
+        &after.iter().map(|it| it.1.seq).collect::<Vec<_>>(),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut news = News::default();
+    let mut counts: HashMap<TenantId, i64> = HashMap::new();
+    for it in rows {
+        let tenant = TenantId(it.tenant_id);
+        *counts.entry(tenant).or_default() += 1;
+        let Some(data) = it.data.filter(|_| it.is_settled) else {
+            if news.held_back.last() != Some(&tenant) {
+                news.held_back.push(tenant);
+            }
+            continue;
+        };
+        let cursor = Cursor { xid: it.xid, seq: it.seq };
+        let event =
+            EventView { id: cursor.to_string(), kind: it.kind, at: it.at, room_id: it.room_id.map(RoomId), data };
+        news.events.push((tenant, Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }));
+    }
+    news.full =
+        counts.into_iter().filter(|it| it.1 == limit && !news.held_back.contains(&it.0)).map(|it| it.0).collect();
+    Ok(news)
 }
 
 /// The end of a tenant's log: where a stream without a cursor begins.

@@ -5,15 +5,20 @@
 
 mod support;
 
+mod apply;
 mod commands;
 mod crash;
 mod desk;
 mod doors;
 mod events;
 mod events_in;
+mod fault_run;
 mod floors;
+mod fuzz;
 mod intake;
 mod known_bodies;
+mod ledger;
+mod outage;
 mod replies;
 mod replies_faults;
 mod routing;
@@ -21,4 +26,5 @@ mod routing_settings;
 mod schema;
 mod setup_pages;
 mod setup_people;
+mod traps;
 mod walk;

@@ -168,7 +168,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn door(&mut self) -> anyhow::Result<()> {
-        let (secret, address) = ("a secret", "127.0.0.1:0".replace(":0", &format!(":{}", free_port()?)));
+        let (secret, address) = ("a-secret", "127.0.0.1:0".replace(":0", &format!(":{}", free_port()?)));
         let mut door = Command::new(std::env::current_exe()?)
             .args(["door", "--listen", &address, "--secret", secret])
             .stdin(Stdio::null())

@@ -10,7 +10,8 @@ use super::{
     gateway::Gateway,
 };
 
-const PASSWORD: &str = "a password for the bench";
+/// Of everybody.
+pub const PASSWORD: &str = "a password for the bench";
 /// The API's limit.
 const MAX_CHATS: u32 = 50;
 
@@ -50,7 +51,7 @@ async fn tenant(operator: &Client, facebook: &Simulator, nth: usize, size: Size)
     operator.post("/tenants", json!({ "slug": slug, "name": slug, "admin": admin })).await?;
     let admin = operator.log_in(&slug, &email, PASSWORD).await?;
     let queue = admin.post("/queues", json!({ "name": "Sales", "accept": "auto" })).await?;
-    let (app_id, app_secret) = (format!("9001{nth:08}"), format!("secret of app {nth} of the bench"));
+    let (app_id, app_secret) = (format!("9001{nth:08}"), format!("secret-of-app-{nth}-of-the-bench"));
     facebook.add_app(&app_id, &app_secret);
     let (mut pages, mut webhook) = (Vec::new(), String::new());
     for page in 0..size.pages {
