@@ -182,6 +182,7 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
                 status: Status::Closed,
                 queue: None,
                 is_held: false,
+                is_overflow: false,
                 close_reason: Some(CloseReason::NoRoute),
                 referral: None,
             };

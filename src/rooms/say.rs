@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Author, AuthorKind, Delivery, Direction, MessageView, NewMessage,
     events::{self, Kind, NewEvent, shown},
-    store::{self, LockedRoom},
+    store::{self, LockedRoom, receive::Touched},
 };
 use crate::{
     channels::Content,
@@ -94,7 +94,13 @@ pub async fn take_in(
     };
     let message = NewMessage { tenant, widget: room.widget, external_at: Some(came.at), view };
     store::insert_messages(tx, std::slice::from_ref(&message)).await?;
-    store::mark_written(tx, tenant, room.id, room.last_seq, false).await?;
+    if came.direction == Direction::Outbound {
+        // Whoever wrote it, the contact was answered.
+        let touched = Touched { tenant, room: room.id, last_seq: room.last_seq, received: 0 };
+        store::receive::mark_received(tx, &[touched], now).await?;
+    } else {
+        store::mark_written(tx, tenant, room.id, room.last_seq, false, now).await?;
+    }
     let event = NewEvent::message(tenant, Kind::MessageCreated, &message.view, room.agent);
     events::append(tx, now, &[event]).await?;
     Ok(message.view)
@@ -138,7 +144,7 @@ pub async fn write(
     if goes_out {
         store::insert_outbox(tx, &message, now).await?;
     }
-    store::mark_written(tx, tenant, room.id, room.last_seq, writer.answers && goes_out).await?;
+    store::mark_written(tx, tenant, room.id, room.last_seq, writer.answers && goes_out, now).await?;
     let event = NewEvent::message(tenant, Kind::MessageCreated, &message.view, room.agent);
     events::append(tx, now, &[event]).await?;
     Ok(message.view)
