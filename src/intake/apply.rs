@@ -20,7 +20,7 @@ use crate::{
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
     ids::{ItemId, MessageId, RoomId, TenantId, WidgetId},
-    queues::{assign::load_routes, place::place},
+    queues::place::{load_places, place},
     rooms::{
         Delivery,
         receipts::{self, Echo, Echoed, Receipt},
@@ -267,9 +267,10 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
     }
     let widgets: BTreeSet<_> = items.iter().map(|it| (it.tenant, it.widget)).collect();
     let widgets: Vec<_> = widgets.into_iter().collect();
-    let routes = load_routes(tx, &widgets).await?;
     // Messages of all senders go in together; what is no message waits for the sender's messages before it.
     while !order.is_empty() {
+        // Each time anew: what went in before counts where only so many rooms may wait.
+        let routes = load_places(tx, &widgets).await?;
         let mut together = Vec::new();
         for key in &order {
             let line = senders.get_mut(key).expect("every key in order has a line");

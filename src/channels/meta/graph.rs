@@ -65,6 +65,8 @@ pub struct Profile {
     /// Picture; the address expires.
     #[serde(rename = "profile_pic")]
     pub picture_url: Option<String>,
+    /// Language, such as `tr_TR`.
+    pub locale: Option<String>,
 }
 
 /// A message in Meta's own list of a conversation.
@@ -190,8 +192,17 @@ impl Graph {
 
     /// A person's profile, or nothing if they have none or we may not see it.
     pub async fn profile(&self, access: Access<'_>, psid: &str) -> Result<Option<Profile>, Verdict> {
-        let fields = [("fields", "name,first_name,last_name,profile_pic")];
-        match self.ask(self.request(Method::GET, &[psid], access).query(&fields)).await {
+        let ask = async |fields: &str| {
+            self.ask(self.request(Method::GET, &[psid], access).query(&[("fields", fields)])).await
+        };
+        let answer = match ask("name,first_name,last_name,profile_pic,locale").await {
+            // The language needs a permission of its own (pages_user_locale); who lacks it gets the rest.
+            Err(verdict) if verdict.error().is_some_and(GraphError::is_about_fields) => {
+                ask("name,first_name,last_name,profile_pic").await
+            }
+            answer => answer,
+        };
+        match answer {
             Ok(answer) => Ok(Some(understood::<Profile>(answer)?).filter(|profile| *profile != Profile::default())),
             Err(verdict) if verdict.error().is_some_and(GraphError::is_no_profile) => Ok(None),
             Err(verdict) => Err(verdict),
