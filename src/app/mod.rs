@@ -172,6 +172,11 @@ impl Gateway {
         let streams = self.app.streams.clone();
         let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
         let ended = stop.clone();
+        if !crate::http::desk::is_built_in() {
+            warn!(
+                "this binary was built without the desk: run script/desk and build it again; the API works as always"
+            );
+        }
         let serving =
             axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
         tokio::pin!(serving);
