@@ -26,6 +26,7 @@ pub struct Settings {
     pub http: Http,
     pub database: Database,
     pub graph: Graph,
+    pub replies: Replies,
     pub seal: Seal,
     pub metrics: Metrics,
     pub log: Log,
@@ -45,9 +46,10 @@ macro_rules! sections {
 }
 
 sections! {
-    Http { listen: SocketAddr, public_url: String, drain_s: u32, trust_forwarded_for: bool }
+    Http { listen: SocketAddr, public_url: String, drain_s: u32, trust_forwarded_for: bool, max_connections: u32, patience_s: u32 }
     Database { url: Secret, max_connections: u32 }
-    Graph { base_url: Url, version: String }
+    Graph { base_url: Url, version: String, timeout_s: u32 }
+    Replies { at_once: u32, page_per_s: u32, page_media_per_s: u32, app_per_s: u32, person_per_s: u32 }
     Seal { key: Secret }
     Metrics { listen: String }
     Log { format: LogFormat, filter: String }
@@ -128,11 +130,28 @@ impl Settings {
         if !(2..=1000).contains(&self.database.max_connections) {
             return bad("database.max_connections", "must be 2–1000");
         }
+        if !(10..=100_000).contains(&self.http.max_connections) {
+            return bad("http.max_connections", "must be 10–100000");
+        }
+        if !(1..=600).contains(&self.http.patience_s) {
+            return bad("http.patience_s", "must be 1–600");
+        }
         if !(1..=24 * 90).contains(&self.sessions.hours) {
             return bad("sessions.hours", "must be 1–2160");
         }
         if !(1..=3650).contains(&self.retention.days) {
             return bad("retention.days", "must be 1–3650");
+        }
+        if !(1..=120).contains(&self.graph.timeout_s) {
+            return bad("graph.timeout_s", "must be 1–120");
+        }
+        let replies = &self.replies;
+        if !(1..=4096).contains(&replies.at_once) {
+            return bad("replies.at_once", "must be 1–4096");
+        }
+        let rates = [replies.page_per_s, replies.page_media_per_s, replies.app_per_s, replies.person_per_s];
+        if rates.iter().any(|it| !(1..=100_000).contains(it)) {
+            return bad("replies", "page_per_s, page_media_per_s, app_per_s and person_per_s must be 1–100000");
         }
         let base = &self.graph.base_url;
         if !["http", "https"].contains(&base.scheme()) || base.cannot_be_a_base() {
@@ -200,7 +219,12 @@ mod tests {
         check(&[("CHATGATE__OPERATOR_TOKEN", "short")], Err("operator_token"));
         check(&[("CHATGATE__SEAL__KEY", "AAAA")], Err("seal.key"));
         check(&[("DATABASE_URL", "postgres://x")], Err("seal.key"));
+        check(&[("CHATGATE__HTTP__PATIENCE_S", "0")], Err("patience_s"));
+        check(&[("CHATGATE__HTTP__MAX_CONNECTIONS", "1")], Err("max_connections"));
         check(&[("CHATGATE__SESSIONS__HOURS", "0")], Err("sessions.hours"));
+        check(&[("CHATGATE__GRAPH__TIMEOUT_S", "0")], Err("graph.timeout_s"));
+        check(&[("CHATGATE__REPLIES__AT_ONCE", "0")], Err("replies.at_once"));
+        check(&[("CHATGATE__REPLIES__PAGE_PER_S", "0")], Err("page_per_s"));
         check(&[("CHATGATE__DATABASE__MAX_CONNECTIONS", "many")], Err("max_connections"));
     }
 

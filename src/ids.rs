@@ -13,6 +13,21 @@ pub fn fresh(now: Moment) -> Uuid {
     Uuid::new_v7(uuid::Timestamp::from_unix(&*ORDER, seconds, now.timestamp_subsec_nanos()))
 }
 
+/// A UUIDv7 whose time is exactly that of `now`, for what is found and dropped by time; of one millisecond in no order.
+#[must_use]
+pub fn at(now: Moment) -> Uuid {
+    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.timestamp_subsec_nanos()))
+}
+
+/// The smallest UUIDv7 of this moment's millisecond: what is older has a smaller id.
+#[must_use]
+pub fn first(at: Moment) -> Uuid {
+    // The first 48 bits are the milliseconds since 1970.
+    let ms = u64::try_from(at.timestamp_millis()).unwrap_or(0).min((1 << 48) - 1);
+    Uuid::from_u128(u128::from(ms) << 80)
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*

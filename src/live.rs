@@ -1,9 +1,9 @@
-//! The event log as people see it: live streams and the pull. One reader for each tenant that has streams in this process; it hands
-//! what it reads to all of them. A stream that falls behind goes on from the log.
+//! The event log as people see it: live streams and the pull. One reader in each process reads for all tenants who have streams here,
+//! in one statement for all that have news, and hands what it reads to the streams. A stream that falls behind goes on from the log.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -24,8 +24,10 @@ use crate::{
 const KEPT: usize = 512;
 /// Events read at once.
 const PAGE: i64 = 500;
-/// How often the log is looked at when nobody rings: the net for a lost ring, and for events held back by a slow transaction.
+/// How often the log is looked at when nobody rings: the net for a lost ring.
 const POLL: Duration = Duration::from_millis(500);
+/// How soon the log is looked at again when events were held back by a transaction that had not ended; doubles while it has not.
+const HELD_BACK: Duration = Duration::from_millis(2);
 
 /// Who reads.
 #[derive(Clone, Copy, Debug)]
@@ -46,21 +48,28 @@ impl Reader {
 #[derive(Clone)]
 pub struct Live {
     db: PgPool,
-    bell: Bell,
-    crew: Crew,
-    tenants: Arc<Mutex<HashMap<TenantId, Weak<Tail>>>>,
+    tails: Tails,
 }
+
+type Tails = Arc<Mutex<HashMap<TenantId, Weak<Tail>>>>;
 
 /// The end of one tenant's log, as far as it has been read.
 struct Tail {
+    at: Mutex<Cursor>,
     sender: broadcast::Sender<Arc<Logged>>,
 }
 
 impl Live {
     /// Streams of this process.
     #[must_use]
-    pub fn new(db: PgPool, bell: Bell, crew: Crew) -> Self {
-        Self { db, bell, crew, tenants: Arc::default() }
+    pub fn new(db: PgPool, bell: &Bell, crew: &Crew) -> Self {
+        let live = Self { db, tails: Arc::default() };
+        let reader = LogReader { db: live.db.clone(), tails: Arc::clone(&live.tails), rings: bell.events() };
+        let stop = crew.stop_token();
+        crew.spawn(async move {
+            tokio::select! { () = reader.run() => {}, () = stop.cancelled() => {} }
+        });
+        live
     }
 
     /// A stream of what the reader may see, behind `after` or from now on.
@@ -115,67 +124,129 @@ impl Live {
         }
         // Where the tail begins is known before anybody reads the log up to it: nothing lies between.
         let from = store::load_end(&self.db).await?;
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tail) = tenants.get(&tenant).and_then(Weak::upgrade) {
+        let mut tails = unpoisoned(&self.tails);
+        if let Some(tail) = tails.get(&tenant).and_then(Weak::upgrade) {
             return Ok(tail);
         }
-        tenants.retain(|_, tail| tail.strong_count() > 0);
-        let tail = Arc::new(Tail { sender: broadcast::channel(KEPT).0 });
-        tenants.insert(tenant, Arc::downgrade(&tail));
-        let (db, rings, stop) = (self.db.clone(), self.bell.events(), self.crew.stop_token());
-        self.crew.spawn(read(db, rings, tenant, from, Arc::downgrade(&tail), stop));
+        tails.retain(|_, tail| tail.strong_count() > 0);
+        let tail = Arc::new(Tail { at: Mutex::new(from), sender: broadcast::channel(KEPT).0 });
+        tails.insert(tenant, Arc::downgrade(&tail));
         Ok(tail)
     }
 
     fn known(&self, tenant: TenantId) -> Option<Arc<Tail>> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).and_then(Weak::upgrade)
+        unpoisoned(&self.tails).get(&tenant).and_then(Weak::upgrade)
     }
 }
 
-/// Reads one tenant's log for as long as anybody follows it.
-async fn read(
+/// A cursor and a map stay right whatever panicked while holding them.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads the logs that somebody follows.
+struct LogReader {
     db: PgPool,
-    mut rings: broadcast::Receiver<TenantId>,
-    tenant: TenantId,
-    mut at: Cursor,
-    tail: Weak<Tail>,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    loop {
-        let Some(strong) = tail.upgrade() else { return };
-        match read_on(&db, tenant, &mut at, &strong).await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(tenant.id = %tenant, error = %error, "the event log of tenant {tenant} cannot be read; trying again")
-            }
-        }
-        drop(strong);
-        let poll = tokio::time::sleep(POLL);
-        tokio::pin!(poll);
+    tails: Tails,
+    rings: broadcast::Receiver<TenantId>,
+}
+
+impl LogReader {
+    async fn run(mut self) {
+        let mut news = News::default();
+        let mut pause = HELD_BACK;
         loop {
-            tokio::select! {
-                ring = rings.recv() => match ring {
-                    Ok(rung) if rung != tenant && rung != Bell::EVERY_TENANT => {}
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
-                    Err(broadcast::error::RecvError::Closed) => { poll.as_mut().await; break }
-                },
-                () = &mut poll => break,
-                () = stop.cancelled() => return,
+            if news.is_empty() {
+                news = self.wait(POLL).await;
+                pause = HELD_BACK;
+            }
+            match self.read(&mut news).await {
+                Ok(false) => pause = HELD_BACK,
+                Ok(true) => {
+                    news.merge(self.wait(pause).await);
+                    pause = (pause * 2).min(POLL);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "the event log cannot be read; trying again");
+                    news = News { everybody: true, tenants: HashSet::new() };
+                    tokio::time::sleep(POLL).await;
+                }
             }
         }
+    }
+
+    /// Whose log has grown, once the bell rings; everybody's, if it does not for so long.
+    async fn wait(&mut self, most: Duration) -> News {
+        let mut news = News::default();
+        match tokio::time::timeout(most, self.rings.recv()).await {
+            Ok(rung) => news.hear(rung),
+            Err(_) => return News { everybody: most == POLL, tenants: HashSet::new() },
+        }
+        loop {
+            match self.rings.try_recv() {
+                Ok(tenant) => news.hear(Ok(tenant)),
+                Err(broadcast::error::TryRecvError::Lagged(behind)) => {
+                    news.hear(Err(broadcast::error::RecvError::Lagged(behind)));
+                }
+                Err(_) => break,
+            }
+        }
+        if self.rings.is_closed() && news.everybody {
+            // Nobody will ring any more; the poll goes on.
+            tokio::time::sleep(POLL).await;
+        }
+        news
+    }
+
+    /// Reads on for those with news. Leaves in `news` who has more; true if that is only because a transaction had not ended.
+    async fn read(&self, news: &mut News) -> sqlx::Result<bool> {
+        let due: Vec<(TenantId, Arc<Tail>)> = {
+            let tails = unpoisoned(&self.tails);
+            let due = tails.iter().filter(|it| news.everybody || news.tenants.contains(it.0));
+            due.filter_map(|(tenant, tail)| Some((*tenant, tail.upgrade()?))).collect()
+        };
+        *news = News::default();
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let after: Vec<_> = due.iter().map(|(tenant, tail)| (*tenant, *unpoisoned(&tail.at))).collect();
+        let read = store::list_news(&self.db, &after, PAGE).await?;
+        let tails: HashMap<TenantId, Arc<Tail>> = due.into_iter().collect();
+        for (tenant, event) in read.events {
+            let Some(tail) = tails.get(&tenant) else { continue };
+            *unpoisoned(&tail.at) = event.cursor;
+            // Nobody listens at this moment: fine.
+            drop(tail.sender.send(Arc::new(event)));
+        }
+        let is_held_back = !read.held_back.is_empty() && read.full.is_empty();
+        news.tenants.extend(read.full.into_iter().chain(read.held_back));
+        Ok(is_held_back)
     }
 }
 
-async fn read_on(db: &PgPool, tenant: TenantId, at: &mut Cursor, tail: &Tail) -> sqlx::Result<bool> {
-    let events = store::list_events(db, tenant, *at, PAGE).await?;
-    *at = events.last().map_or(*at, |it| it.cursor);
-    let more = i64::try_from(events.len()).unwrap_or(0) == PAGE;
-    for event in events {
-        // Nobody listens at this moment: fine.
-        drop(tail.sender.send(Arc::new(event)));
+/// Whose log has grown.
+#[derive(Debug, Default)]
+struct News {
+    everybody: bool,
+    tenants: HashSet<TenantId>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        !self.everybody && self.tenants.is_empty()
     }
-    Ok(more)
+
+    fn merge(&mut self, other: Self) {
+        self.everybody |= other.everybody;
+        self.tenants.extend(other.tenants);
+    }
+
+    fn hear(&mut self, rung: Result<TenantId, broadcast::error::RecvError>) {
+        match rung {
+            Ok(tenant) if tenant != Bell::EVERY_TENANT => drop(self.tenants.insert(tenant)),
+            _ => self.everybody = true,
+        }
+    }
 }
 
 /// Events one after the other; nothing missing, nothing twice.

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use chatgate::{
-    app::{Gateway, demo, open_database},
-    clock::Clock,
+    app::{Gateway, demo, join_database, ledger, open_database},
+    clock::{Clock, Moment},
     config::{LogFormat, Settings},
     http, people,
     secret::{Secret, random_text},
@@ -58,6 +58,11 @@ enum Command {
         #[command(subcommand)]
         command: TenantCommand,
     },
+    /// The ledger of webhook items.
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Makes an operator token and prints it.
     OperatorToken {
         /// What it is for.
@@ -67,7 +72,63 @@ enum Command {
 }
 
 #[derive(Subcommand)]
+enum LedgerCommand {
+    /// Adds up what was received and what became of it; fails if anything is unexplained.
+    Verify {
+        #[command(flatten)]
+        items: Items,
+    },
+    /// Lets parked items be applied again, after what stopped them is mended. May be repeated.
+    Replay {
+        #[command(flatten)]
+        items: Items,
+        /// Parked items, or ignored ones whose Page has been connected since.
+        #[arg(long, value_enum, default_value = "parked")]
+        state: Replayed,
+        /// Only items of this kind, such as message.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only this item; may be given several times.
+        #[arg(long)]
+        id: Vec<uuid::Uuid>,
+    },
+}
 
+#[derive(clap::Args)]
+struct Items {
+    /// Only this tenant's items (slug or id).
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only items received at this time or later (2026-11-20T09:00:00Z).
+    #[arg(long)]
+    since: Option<Moment>,
+    /// Only items received before this time.
+    #[arg(long)]
+    until: Option<Moment>,
+}
+
+impl From<Items> for ledger::Wanted {
+    fn from(items: Items) -> Self {
+        Self { tenant: items.tenant, since: items.since, until: items.until }
+    }
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Replayed {
+    Parked,
+    Ignored,
+}
+
+impl Replayed {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Parked => "parked",
+            Self::Ignored => "ignored",
+        }
+    }
+}
+
+#[derive(Subcommand)]
 enum TenantCommand {
     /// Makes a tenant with its first admin.
     Create {
@@ -132,24 +193,35 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             run_demo(settings).await
         }
         Command::Migrate => {
-            let (database, _) = open_database(&settings, true).await?;
+            let (database, _) = join_database(&settings).await?;
             println!("{}: up to date", database.shown);
             database.close().await;
             Ok(())
         }
         Command::OperatorToken { name } => {
-            let (database, _) = open_database(&settings, true).await?;
+            let (database, _) = join_database(&settings).await?;
             let token = people::new_operator_token(&database.pool, &name, Clock::System.now()).await;
             database.close().await;
             println!("{}", token?);
             Ok(())
         }
-
+        Command::Ledger { command } => {
+            let (database, _) = join_database(&settings).await?;
+            let done = match command {
+                LedgerCommand::Verify { items } => ledger::verify(&database, &items.into()).await,
+                LedgerCommand::Replay { items, state, kind, id } => {
+                    ledger::replay(&database, &items.into(), state.word(), kind, id).await
+                }
+            };
+            database.close().await;
+            println!("{}", done?);
+            Ok(())
+        }
         Command::Tenant { command: TenantCommand::Create { slug, name, admin_email, admin_name, admin_password } } => {
             let given = admin_password.or_else(|| std::env::var("CHATGATE_ADMIN_PASSWORD").ok());
             let is_made = given.is_none();
             let password = given.unwrap_or_else(random_text);
-            let (database, _) = open_database(&settings, true).await?;
+            let (database, _) = join_database(&settings).await?;
             let made = http::create_tenant(
                 &database.pool,
                 &slug,
@@ -190,6 +262,7 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
 
 async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
+    http::serve::raise_file_limit();
     settings.risks().iter().for_each(|risk| warn!("{risk}"));
     let listener = TcpListener::bind(settings.http.listen)
         .await
@@ -203,7 +276,7 @@ async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
         info!("listening on http://{}", listener.local_addr()?);
         let failed = database.failed();
         tokio::select! {
-            served = gateway.serve(listener, stop) => served,
+            () = gateway.serve(listener, stop) => Ok(()),
             why = failed => Err(anyhow::anyhow!("the private PostgreSQL cannot be kept running: {why}")),
         }
     }
@@ -297,7 +370,7 @@ async fn run_demo(mut settings: Settings) -> anyhow::Result<()> {
         };
         let failed = database.failed();
         tokio::select! {
-            served = gateway.serve(listener, stop.clone()) => served,
+            () = gateway.serve(listener, stop.clone()) => Ok(()),
             broken = set_up => broken,
             why = failed => Err(anyhow::anyhow!("the private PostgreSQL cannot be kept running: {why}")),
         }

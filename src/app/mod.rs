@@ -1,8 +1,9 @@
 //! Builds the parts, hires the workers, opens the doors, and closes in reverse order.
 
 pub mod demo;
+pub mod ledger;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -15,23 +16,32 @@ use crate::{
     config::Settings,
     crew::{Crew, Step, Worker},
     db::{
-        self, Database,
+        self, Database, OpenError, StartError,
         bell::{Bell, Work},
         partitions,
     },
-    http::{self, App},
-    intake::{accept::Intake, apply::Applier},
+    http::{
+        self, App,
+        serve::{Bounds, serve},
+    },
+    intake::{
+        accept::Intake,
+        apply::Applier,
+        meter::{self, Meter},
+        strands::Strands,
+    },
     live::Live,
     people,
     queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
-    replies::{Outgoing, profiles::Profiles, worker::Sender},
+    replies::{Outgoing, doubts::Doubts, pacing::Limits, profiles::Profiles, worker::Sender},
+    rooms::window_watch::WindowWatch,
     seal::SealKey,
 };
 
 /// How often a process says which agents have streams open; a quarter of the shortest sensible `agents.stream_lost_s`.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Appliers of one process: the second works while the first waits for its commit.
-const APPLIERS: usize = 2;
+/// Appliers of one process: one works while another waits for its commit, and one is left when a single tenant's flood takes two.
+const APPLIERS: usize = 3;
 
 /// The gateway, built but with nobody at work yet.
 pub struct Gateway {
@@ -45,9 +55,12 @@ pub struct Gateway {
 /// The workers of a process.
 pub struct Workers {
     apply: Vec<Arc<Applier>>,
+    strands: Strands,
     assign: Arc<Assigner>,
     send: Arc<Sender>,
     profiles: Arc<Profiles>,
+    doubts: Arc<Doubts>,
+    windows: Arc<WindowWatch>,
     watch: Arc<Watch>,
     upkeep: Arc<Upkeep>,
 }
@@ -58,6 +71,7 @@ impl Workers {
     /// # Errors
     /// The first failed step's.
     pub async fn settle(&self) -> anyhow::Result<()> {
+        self.strands.look_again();
         let mut quiet = 0;
         // Twice around without work, because one worker's last step may be another's first.
         while quiet < 2 {
@@ -66,6 +80,8 @@ impl Workers {
                 worked |= apply.step().await? == Step::Worked;
             }
             worked |= self.profiles.step().await? == Step::Worked;
+            worked |= self.doubts.step().await? == Step::Worked;
+            worked |= self.windows.step().await? == Step::Worked;
             worked |= self.watch.step().await? == Step::Worked;
             worked |= self.assign.step().await? == Step::Worked;
             worked |= self.send.step().await? == Step::Worked;
@@ -106,7 +122,15 @@ impl Gateway {
         if !settings.operator_token.expose().is_empty() {
             people::ensure_operator_token(&db, settings.operator_token.expose(), "settings", clock.now()).await?;
         }
-        let graph = Arc::new(Graph::new(settings.graph.base_url.as_str(), &settings.graph.version)?);
+        let patience = Duration::from_secs(settings.graph.timeout_s.into());
+        let graph = Arc::new(Graph::new(settings.graph.base_url.as_str(), &settings.graph.version, patience)?);
+        let limits = Limits {
+            at_once: settings.replies.at_once,
+            page_per_s: settings.replies.page_per_s,
+            page_media_per_s: settings.replies.page_media_per_s,
+            app_per_s: settings.replies.app_per_s,
+            person_per_s: settings.replies.person_per_s,
+        };
         let seconds = |it: u32| chrono::TimeDelta::seconds(it.into());
         let dispatch = Dispatch {
             db: db.clone(),
@@ -116,22 +140,28 @@ impl Gateway {
             rooms_return: seconds(settings.agents.rooms_return_s),
         };
         let outgoing = Outgoing { db: db.clone(), bell: bell.clone(), clock: clock.clone(), seal: seal.clone(), graph };
+        let strands = Strands::new(APPLIERS);
+        let applier = || Applier::new(db.clone(), bell.clone(), clock.clone(), strands.clone());
         let workers = Workers {
-            apply: (0..APPLIERS).map(|_| Arc::new(Applier::new(db.clone(), bell.clone(), clock.clone()))).collect(),
+            apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
+            strands: strands.clone(),
             assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
-            send: Arc::new(Sender::new(outgoing.clone(), crew.clone())),
+            send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
+            doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
+            windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
-        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew);
-        let live = Live::new(db.clone(), bell.clone(), crew.clone());
+        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands);
+        let live = Live::new(db.clone(), &bell, &crew);
         let app = App::new(db, clock, seal, Arc::new(settings), bell, crew.clone(), dispatch, outgoing, intake, live);
         Ok(Self { app, workers: Arc::new(workers), crew })
     }
 
     /// Lets the workers begin.
     pub fn hire(&self) {
+        meter::describe();
         let bell = &self.app.bell;
         for apply in &self.workers.apply {
             self.crew.hire(Arc::clone(apply), Some(bell.changes(Work::Intake)));
@@ -140,8 +170,11 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
         // Rung when items have been applied: then there may be new contacts.
         self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Outbox)));
+        self.crew.hire(Arc::clone(&self.workers.doubts), None);
+        self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
+        self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());
         self.crew.spawn(async move {
             loop {
@@ -163,40 +196,33 @@ impl Gateway {
     }
 
     /// Serves until `stop` is cancelled: takes nothing new in, lets requests end, sends the workers home.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
         // Streams never end by themselves.
         let streams = self.app.streams.clone();
-        let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let ended = stop.clone();
         if !crate::http::desk::is_built_in() {
             warn!(
                 "this binary was built without the desk: run script/desk and build it again; the API works as always"
             );
         }
-        let serving =
-            axum::serve(listener, router).with_graceful_shutdown(async move { ended.cancelled().await }).into_future();
+        let bounds = Bounds {
+            connections: self.app.settings.http.max_connections as usize,
+            patience: Duration::from_secs(self.app.settings.http.patience_s.into()),
+        };
+        let serving = serve(listener, self.router(), bounds, stop.clone());
         tokio::pin!(serving);
-        let served = tokio::select! {
-            served = &mut serving => served,
+        tokio::select! {
+            () = &mut serving => {}
             () = stop.cancelled() => {
                 streams.close();
-                match tokio::time::timeout(drain, &mut serving).await {
-                    Ok(served) => served,
-                    Err(_) => {
-                        warn!("requests were still under way after {} s and are cut off", drain.as_secs());
-                        Ok(())
-                    }
+                if tokio::time::timeout(drain, &mut serving).await.is_err() {
+                    warn!("requests were still under way after {} s and are cut off", drain.as_secs());
                 }
             }
-        };
+        }
         if !self.crew.dismiss(drain).await {
             warn!("work was still under way after {} s and is cut off; it goes on at the next start", drain.as_secs());
         }
-        served.context("the listener failed")
     }
 }
 
@@ -256,6 +282,19 @@ pub async fn open_database(settings: &Settings, migrate: bool) -> anyhow::Result
             database.close().await;
             Err(error)
         }
+    }
+}
+
+/// The same for a command that does one thing: beside a running chatgate it uses that one's private PostgreSQL.
+///
+/// # Errors
+/// One clear message for the operator.
+pub async fn join_database(settings: &Settings) -> anyhow::Result<(Database, SealKey)> {
+    match open_database(settings, true).await {
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Private(StartError::InUse { .. }))) => {
+            Ok((db::join(&settings.data_dir).await?, seal_key(settings)?))
+        }
+        opened => opened,
     }
 }
 

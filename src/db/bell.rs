@@ -38,7 +38,7 @@ const EVENTS_KEPT: usize = 1024;
 /// What there is news about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Topic {
-    /// A webhook came in.
+    /// Items wait to be applied.
     Intake,
     /// A tenant's queues may have somebody to assign: a room waits, or a seat is free.
     Queues(TenantId),
@@ -143,7 +143,8 @@ impl Bell {
         }
     }
 
-    fn ring_here(&self, topic: Topic) {
+    /// Tells those in this process only: for news that others have no use for.
+    pub fn ring_here(&self, topic: Topic) {
         match topic {
             Topic::Intake => self.of(Work::Intake).send_replace(()),
             Topic::Outbox => self.of(Work::Outbox).send_replace(()),

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// Where clusters go that PostgreSQL's user could not reach in the data directory (only when we are root).
-const REACHABLE_BY_ALL: &str = "/var/lib/chatgate";
+pub(super) const REACHABLE_BY_ALL: &str = "/var/lib/chatgate";
 /// How long PostgreSQL may write out its buffers at a stop before it is cut off (its log then repeats the writes).
 const FAST_STOP: Duration = Duration::from_secs(60);
 /// How long a cut-off may take before the process is killed.

@@ -32,6 +32,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// At the end, connections still in use are waited for this long; PostgreSQL rolls back what they were doing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A private PostgreSQL leaves some beside its own chatgate's for people and commands.
+const JOINED_CONNECTIONS: u32 = 2;
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Which database to use.
@@ -107,6 +110,18 @@ pub async fn open(settings: &Settings) -> Result<Database, OpenError> {
                 }
             }
         }
+    }
+}
+
+/// Connects to the private PostgreSQL that another chatgate runs in this directory; it stays that one's.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn join(data_dir: &std::path::Path) -> Result<Database, OpenError> {
+    let shown = format!("the PostgreSQL of the chatgate that runs in {}", data_dir.display());
+    match connect(private::running(data_dir)?, JOINED_CONNECTIONS).await {
+        Ok(pool) => Ok(Database { pool, shown, private: None }),
+        Err(source) => Err(OpenError::Unreachable { shown, source }),
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     find::NotFound,
     keeper::{self, Event, State},
+    place::Place,
 };
 
 /// The role and the database that everything but the making of them uses. Not a superuser: those pass row security.
@@ -122,6 +123,12 @@ pub enum StartError {
 pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
     let path = path.to_owned();
     move |source| StartError::Io { what, path, source }
+}
+
+/// How to connect to the server that another chatgate runs in this directory.
+pub(super) fn running(data_dir: &Path) -> Result<PgConnectOptions, StartError> {
+    let place = Place::prepare(data_dir, Path::new(keeper::REACHABLE_BY_ALL))?;
+    Ok(PgConnectOptions::new_without_pgpass().socket(&place.sockets).port(5432).username(NAME).database(NAME))
 }
 
 /// A running PostgreSQL server of our own. Dropping it asks the server to stop without waiting for that.

@@ -20,9 +20,13 @@ use super::{
 };
 use crate::{
     channels::Content,
-    ids::RoomId,
+    clock,
+    ids::{MessageId, RoomId},
     people::{Staff, Who},
-    replies::write::{self, Draft, WriteError},
+    replies::{
+        resend::{self, ResendError},
+        write::{self, Draft, WindowShut, WriteError},
+    },
     rooms::{Direction, MessageView, events::shown, say, say::Writer, store},
 };
 
@@ -35,7 +39,15 @@ impl From<WriteError> for Problem {
             WriteError::NoSuchRoom => Problem::of(problem::NOT_FOUND),
             WriteError::NotYours => Problem::of(problem::NOT_YOUR_ROOM),
             WriteError::Closed => Problem::of(problem::ROOM_CLOSED),
-            WriteError::WindowClosed => Problem::of(problem::WINDOW_CLOSED),
+            WriteError::WindowClosed(shut) => window_closed(&shut),
+            WriteError::Unreachable(error) => {
+                let detail = error["detail"].as_str().unwrap_or_default().to_owned();
+                let (code, subcode) = (error["meta_code"].clone(), error["meta_subcode"].clone());
+                Problem::of(problem::CONTACT_UNREACHABLE)
+                    .detail(format!("Facebook said: {detail} Replies go out again once the contact has written."))
+                    .with("meta_code", code)
+                    .with("meta_subcode", subcode)
+            }
             WriteError::Newer(messages) => Problem::of(problem::NEWER_MESSAGES).with("messages", shown(&messages)),
             WriteError::Invalid(errors) => {
                 Problem::invalid(errors.into_iter().map(|(pointer, detail)| (format!("/content{pointer}"), detail)))
@@ -44,6 +56,38 @@ impl From<WriteError> for Problem {
             WriteError::Db(source) => source.into(),
         }
     }
+}
+
+impl From<ResendError> for Problem {
+    fn from(error: ResendError) -> Self {
+        match error {
+            ResendError::NoSuchMessage => Problem::of(problem::NOT_FOUND),
+            ResendError::NotYours => Problem::of(problem::NOT_YOUR_ROOM),
+            ResendError::Closed => Problem::of(problem::ROOM_CLOSED),
+            ResendError::NotFailed(status) => {
+                let status = shown(&status);
+                let status = status.as_str().unwrap_or_default().to_owned();
+                Problem::of(problem::CONFLICT)
+                    .detail(format!("Only messages that are failed or uncertain are sent again; this one is {status}."))
+            }
+            ResendError::WindowClosed(shut) => window_closed(&shut),
+            ResendError::Db(source) => source.into(),
+        }
+    }
+}
+
+/// What is closed, until when it was open, and what is still allowed.
+fn window_closed(shut: &WindowShut) -> Problem {
+    let (detail, allowed) = match shut.people_until {
+        Some(until) => {
+            (format!("Only what a person writes may still go out, until {}.", clock::show(until)), vec!["human_agent"])
+        }
+        None => ("Nothing may go out before the contact writes again.".to_owned(), vec![]),
+    };
+    Problem::of(problem::WINDOW_CLOSED)
+        .detail(detail)
+        .with("window", shown(&shut.window))
+        .with("allowed", shown(&allowed))
 }
 
 /// Which messages: pages by `seq`.
@@ -122,6 +166,23 @@ pub async fn write(
     let draft = Draft { content: reply.content, seen_seq: reply.seen_seq, key };
     let message = write::write(&app.db, &app.bell, staff.tenant, room, &writer(&staff), draft, app.clock.now()).await?;
     Ok(created(&message))
+}
+
+/// Sends a message again that has failed or is in doubt: as a new message of yours at the end of the room. The old one keeps its place
+/// and names the copy in `error.resent_as`; asking again returns the copy.
+#[utoipa::path(
+    post, path = "/api/v1/messages/{id}/resend", tag = "rooms", params(("id" = MessageId, Path)),
+    responses(
+        (status = 201, body = MessageView, description = "the copy"),
+        (status = 200, body = MessageView, description = "the copy that was sent before"),
+        (status = 403), (status = 404),
+        (status = 409, description = "neither failed nor uncertain, closed room, or closed window"),
+    ),
+)]
+pub async fn resend(State(app): State<App>, staff: Staff, Path(message): Path<MessageId>) -> Result<Response, Problem> {
+    let (writer, now) = (writer(&staff), app.clock.now());
+    let resent = resend::resend(&app.db, &app.bell, staff.tenant, message, &writer, staff.sees_all(), now).await?;
+    Ok(if resent.is_new { created(&resent.message) } else { Json(resent.message).into_response() })
 }
 
 fn idempotency_key(headers: &HeaderMap, room: RoomId, body: &[u8]) -> Result<Option<(String, [u8; 32])>, Problem> {

@@ -17,6 +17,7 @@ pub mod extract;
 pub mod health;
 pub mod hours;
 pub mod incoming_chats;
+pub mod ledger;
 pub mod messages;
 pub mod meta_apps;
 pub mod page;
@@ -25,6 +26,7 @@ pub mod queues;
 mod refusals;
 pub mod request_id;
 pub mod rooms;
+pub mod serve;
 pub mod sessions;
 pub mod tenants;
 pub mod users;
@@ -51,17 +53,19 @@ use crate::{
     config::Settings,
     crew::Crew,
     db::bell::{Bell, Topic},
-    ids::{RoomId, TenantId},
+    ids::{RoomId, TenantId, WidgetId},
     intake::accept::Intake,
     live::Live,
     people::{passwords::Passwords, throttle::Throttle},
     queues::Dispatch,
-    replies::{Outgoing, profiles},
+    replies::{self, Outgoing, profiles},
     seal::SealKey,
 };
 
 /// Largest body of an ordinary door; webhooks have their own limit.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// The same where nobody has said who they are: a login is short.
+const MAX_PUBLIC_BODY_BYTES: usize = 16 * 1024;
 
 /// What every door works with.
 #[derive(Clone)]
@@ -130,7 +134,10 @@ impl App {
     }
 
     /// Replies that waited for a Page's token may go out now.
-    pub fn replies_may_go(&self) {
+    pub async fn replies_may_go(&self, tenant: TenantId, widget: WidgetId) {
+        if let Err(error) = replies::store::send::release_page(&self.db, tenant, widget, self.clock.now()).await {
+            tracing::warn!(widget.id = %widget, error = %error, "the replies of widget {widget} go out a minute later");
+        }
         self.bell.ring(Topic::Outbox);
     }
 
@@ -209,6 +216,9 @@ pub fn doors() -> Vec<Door> {
         door(Access::ADMIN, routes!(canned_answers::change, canned_answers::remove)),
         // Meta's door.
         door(Access::Public, routes!(webhooks::verify, webhooks::receive)),
+        door(Access::ADMIN, routes!(ledger::list)),
+        door(Access::ADMIN, routes!(ledger::show)),
+        door(Access::ADMIN, routes!(ledger::replay)),
         // Answering.
         door(Access::AGENT, routes!(agents::show_mine, agents::set_mine)),
         door(Access::AGENT, routes!(rooms::mine)),
@@ -216,6 +226,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::ROOMS, routes!(rooms::list)),
         door(Access::ROOMS, routes!(rooms::show)),
         door(Access::ROOMS, routes!(messages::list, messages::write)),
+        door(Access::ROOMS, routes!(messages::resend)),
         door(Access::ROOMS, routes!(messages::note)),
         door(Access::AGENT, routes!(rooms::accept)),
         door(Access::AGENT, routes!(rooms::decline)),
@@ -283,8 +294,8 @@ pub fn build(app: &App) -> Router {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {
         let layer = middleware::from_fn_with_state((app.clone(), access), access::layer);
-        let is_webhook = paths.paths.keys().any(|it| it.starts_with("/webhooks/"));
-        let limit = DefaultBodyLimit::max(if is_webhook { webhooks::MAX_BODY_BYTES } else { MAX_BODY_BYTES });
+        let limit = if access == Access::Public { MAX_PUBLIC_BODY_BYTES } else { MAX_BODY_BYTES };
+        let limit = DefaultBodyLimit::max(limit);
         router = router.routes((schemas, paths, methods.route_layer(layer).layer(limit)));
     }
     axum::Router::from(router)

@@ -59,7 +59,12 @@ impl<T> List<T> {
         let limit = usize::try_from(limit).unwrap_or(0);
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|it| URL_SAFE_NO_PAD.encode(id(it).as_bytes()));
-        Self { items, next }
+        let next = items.last().filter(|_| more).map(id);
+        Self::up_to(items, next)
+    }
+
+    /// A page behind which the list goes on after `next`.
+    pub fn up_to(items: Vec<T>, next: Option<Uuid>) -> Self {
+        Self { items, next: next.map(|it| URL_SAFE_NO_PAD.encode(it.as_bytes())) }
     }
 }

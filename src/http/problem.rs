@@ -44,7 +44,8 @@ kinds! {
     IN_USE "in-use" 409 "Still in use" "Something else refers to this. Remove or change that first."
     OFFER_GONE "offer-gone" 409 "The offer is gone" "The room is no longer offered to you: the offer lapsed, was withdrawn, or the contact left."
     ROOM_CLOSED "room-closed" 409 "The room is closed" "Nothing can be changed in a closed room. The contact's next message opens a new one."
-    WINDOW_CLOSED "window-closed" 409 "The messaging window is closed" "Messenger allows replies for 24 hours after the contact's last message (7 days for people, where the Human Agent feature is allowed)."
+    WINDOW_CLOSED "window-closed" 409 "The messaging window is closed" "Messenger allows replies for 24 hours after the contact's last message (7 days for people, where the Human Agent feature is allowed). `window` shows its ends, `allowed` what may still go out."
+    CONTACT_UNREACHABLE "contact-unreachable" 409 "The contact cannot be reached" "Facebook has said that this person cannot receive messages: they have blocked the Page, left, or are away. Replies go out again once they have written; a failed message can be tried again by `POST /messages/{id}/resend`."
     NEWER_MESSAGES "newer-messages" 409 "There are newer messages" "Somebody wrote after `seen_seq`; the newer messages are in `messages`. Send again with the new `seen_seq`."
     AGENT_FULL "agent-full" 409 "No free seat" "The agent already has as many rooms as `max_chats` allows."
     CONTACT_BUSY "contact-busy" 409 "The contact has an open room" "A contact has at most one room that is not closed."
@@ -58,7 +59,7 @@ kinds! {
     GRAPH_AWAY "graph-away" 503 "Facebook does not answer" "The Graph API could not be reached. Try again."
     UNAVAILABLE "unavailable" 503 "Try again" "The database does not answer at the moment. Trying again helps."
     SEND_FAILED "send-failed" 409 "The message could not be sent" "The Graph API refused the message; `meta_code` and `meta_subcode` say why."
-    SEND_UNCERTAIN "send-uncertain" 409 "Perhaps sent" "The connection broke while the message was being sent. If it was, its echo settles it; it is not sent again by itself."
+    SEND_UNCERTAIN "send-uncertain" 409 "Perhaps sent" "The connection broke while the message was being sent. If it was, its echo settles it; it is not sent again by itself. `POST /messages/{id}/resend` sends it again."
     PAGE_DISCONNECTED "page-disconnected" 409 "The Page is disconnected" "The Page's token is not accepted any more. Connect the Page again."
 }
 

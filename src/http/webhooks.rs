@@ -1,17 +1,19 @@
 //! `/webhooks/messenger/{key}`: Meta's door.
 
 use axum::{
-    body::Bytes,
-    extract::{Path, RawQuery, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode, header},
+    body::{Body, Bytes, HttpBody},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use bytes::BytesMut;
+use futures::StreamExt;
 
 use super::{
     App,
     problem::{self, Problem},
 };
-use crate::intake::accept::Refused;
+use crate::intake::accept::{Refused, Share};
 
 /// Largest body of a webhook: Meta batches up to 1000 updates.
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -61,13 +63,37 @@ pub async fn receive(
     State(app): State<App>,
     Path(key): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::of(problem::TOO_LARGE),
-        _ => Problem::of(problem::UNREADABLE).detail("the body did not arrive whole"),
-    })?;
+    // An unknown key costs no more than its headers.
+    let mut share = app.intake.begin(&key).await.map_err(|it| refuse(&it))?;
+    let body = read(body, &mut share).await?;
     let signature = headers.get("x-hub-signature-256").and_then(|it| it.to_str().ok());
-    app.intake.accept(&key, signature, &body).await.map_err(|it| refuse(&it))?;
+    app.intake.accept(&key, signature, body, share).await.map_err(|it| refuse(&it))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "EVENT_RECEIVED").into_response())
+}
+
+/// The whole body, of which every part is taken from the memory that webhooks may use before it is kept.
+async fn read(body: Body, share: &mut Share) -> Result<Bytes, Problem> {
+    let expected = body.size_hint().exact().unwrap_or(0);
+    if expected > MAX_BODY_BYTES as u64 {
+        return Err(Problem::of(problem::TOO_LARGE));
+    }
+    let mut parts = body.into_data_stream();
+    let mut whole = BytesMut::new();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| Problem::of(problem::UNREADABLE).detail("the body did not arrive whole"))?;
+        if whole.len() + part.len() > MAX_BODY_BYTES {
+            return Err(Problem::of(problem::TOO_LARGE));
+        }
+        share.grow(part.len()).map_err(|it| refuse(&it))?;
+        if part.len() as u64 == expected {
+            return Ok(part);
+        }
+        if whole.is_empty() {
+            whole.reserve(usize::try_from(expected).unwrap_or(0));
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole.freeze())
 }

@@ -93,7 +93,7 @@ pub async fn change(
     audit::note(&mut tx, staff.tenant, &staff.actor(), "widget.changed", id, now).await?;
     tx.commit().await?;
     app.settings_changed();
-    app.replies_may_go();
+    app.replies_may_go(staff.tenant, id).await;
     Ok(Json(widget))
 }
 
@@ -198,7 +198,7 @@ async fn look(app: &App, tenant: TenantId, id: WidgetId) -> Result<Widget, Probl
     tx.commit().await?;
     app.ring_events(tenant);
     if found.token_accepted == Some(true) {
-        app.replies_may_go();
+        app.replies_may_go(tenant, id).await;
     }
     Ok(view)
 }

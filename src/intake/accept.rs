@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use sqlx::PgPool;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -15,7 +16,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{NewItem, shard, store};
+use super::{NewItem, OTHER_OBJECT, meter, shard, store, strands::Strands};
 use crate::{
     channels::meta::{
         envelope::{self, Lane},
@@ -24,21 +25,24 @@ use crate::{
     clock::{Clock, Moment},
     crew::Crew,
     db::bell::{Bell, Topic},
-    ids::ItemId,
+    ids::{self, ItemId, MetaAppId, TenantId},
     seal::SealKey,
     secret::Secret,
 };
 
 /// Requests that may wait for the writer at one time; more are answered 503 at once.
 const MOST_WAITING: usize = 4096;
-/// Bytes of bodies that may wait for the writer at one time, in KiB; the bound of this door's memory.
-const MOST_WAITING_KIB: u32 = 64 * 1024;
+/// Bytes of bodies that may be under way at one time, from their first byte to their commit, in KiB. Items, statement and wire take as
+/// much again, twice, so this is a third of what the door needs at most; three of the largest bodies fit.
+const MOST_UNDER_WAY_KIB: usize = 32 * 1024;
 /// Items in one statement; a request with more is still written whole.
 const MOST_ITEMS: usize = 1000;
 /// Meta wants an answer within 5 s; past this the caller is told to come again.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long an app's secrets may be kept in memory without asking again; changes ring the bell at once.
 const KEYS_KEPT: Duration = Duration::from_secs(30);
+/// How often the time of an app's last event is noted.
+const NOTE_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
 /// How often wrong signatures may make us look for a newer secret.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -64,14 +68,51 @@ pub struct Intake {
     seal: SealKey,
     clock: Clock,
     apps: Arc<Mutex<HashMap<String, Kept>>>,
+    noted: Noted,
     jobs: mpsc::Sender<Job>,
-    room: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
 }
+
+/// When each app's events were last noted.
+type Noted = Arc<Mutex<HashMap<MetaAppId, Moment>>>;
 
 struct Job {
     items: Vec<NewItem>,
+    since: Instant,
     done: oneshot::Sender<Result<(), Refused>>,
-    _room: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+/// A webhook's part of the memory that bodies may take: grows while the body comes in, and is given back with it.
+pub struct Share {
+    memory: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes what so many more bytes need.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`] if there is no more: the writer does not keep up, or too many bodies come slowly.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.bytes += bytes;
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (self.bytes / 1024 + 1).saturating_sub(held);
+        if more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more).ok().and_then(|it| Arc::clone(&self.memory).try_acquire_many_owned(it).ok());
+        let Some(more) = more else {
+            meter::refused("full");
+            return Err(Refused::Busy);
+        };
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone)]
@@ -81,8 +122,8 @@ struct Kept {
 }
 
 struct Keys {
-    owner: crate::ids::TenantId,
-    id: crate::ids::MetaAppId,
+    owner: TenantId,
+    id: MetaAppId,
     secret: Secret,
     previous: Option<(Secret, Moment)>,
 }
@@ -90,11 +131,13 @@ struct Keys {
 impl Intake {
     /// Opens the way in; its writer belongs to `crew`.
     #[must_use]
-    pub fn open(db: PgPool, bell: Bell, seal: SealKey, clock: Clock, crew: &Crew) -> Self {
+    pub fn open(db: PgPool, bell: Bell, seal: SealKey, clock: Clock, crew: &Crew, strands: Strands) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
-        let room = Arc::new(Semaphore::new(MOST_WAITING_KIB as usize));
-        let intake = Self { db, bell, seal, clock, apps: Arc::default(), jobs, room };
-        crew.spawn(write(intake.db.clone(), intake.bell.clone(), intake.clock.clone(), waiting, crew.stop_token()));
+        let memory = Arc::new(Semaphore::new(MOST_UNDER_WAY_KIB));
+        let intake = Self { db, bell, seal, clock, apps: Arc::default(), noted: Arc::default(), jobs, memory };
+        let (db, bell, clock) = (intake.db.clone(), intake.bell.clone(), intake.clock.clone());
+        let writer = Writer { db, bell, clock, strands, noted: Arc::clone(&intake.noted) };
+        crew.spawn(writer.run(waiting, crew.stop_token()));
         let (apps, mut changes, stop) =
             (Arc::clone(&intake.apps), intake.bell.waiter(crate::db::bell::Work::Config), crew.stop_token());
         crew.spawn(async move {
@@ -123,23 +166,48 @@ impl Intake {
         Ok(Ok(challenge))
     }
 
+    /// Somebody posts to this key: what the body may take of the memory, nothing yet.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownKey`], before anything of the body is kept.
+    pub async fn begin(&self, key: &str) -> Result<Share, Refused> {
+        if self.kept(key).is_none() {
+            self.load(key).await?;
+        }
+        Ok(Share { memory: Arc::clone(&self.memory), held: None, bytes: 0 })
+    }
+
     /// Checks the signature over the bytes as they came, then writes every item down. `Ok` means durable.
     ///
     /// # Errors
     /// See [`Refused`]; nothing is stored then.
-    pub async fn accept(&self, key: &str, signature: Option<&str>, body: &[u8]) -> Result<(), Refused> {
-        let app = self.check(key, signature, body).await?;
+    pub async fn accept(
+        &self,
+        key: &str,
+        signature: Option<&str>,
+        body: Bytes,
+        mut share: Share,
+    ) -> Result<(), Refused> {
+        let since = Instant::now();
+        // An empty one waits for the writer as well.
+        share.grow(0)?;
+        let app = self.check(key, signature, &body).await?;
         let now = self.clock.now();
-        let kib = u32::try_from(body.len() / 1024 + 1).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(kib).map_err(|_| Refused::Busy)?;
-        let items = items(&app, body, now);
-        metrics::counter!("chatgate_items_received_total").increment(items.len() as u64);
+        let items = items(&app, &body, now);
+        drop(body);
         let (done, answer) = oneshot::channel();
-        self.jobs.try_send(Job { items, done, _room: room }).map_err(|_| Refused::Busy)?;
-        match tokio::time::timeout(PATIENCE, answer).await {
+        self.jobs.try_send(Job { items, since, done, _share: share }).map_err(|_| {
+            meter::refused("full");
+            Refused::Busy
+        })?;
+        let written = match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(Refused::Busy),
+        };
+        if written.is_err() {
+            meter::refused("database");
         }
+        written
     }
 
     async fn check(&self, key: &str, signature: Option<&str>, body: &[u8]) -> Result<Arc<Keys>, Refused> {
@@ -158,8 +226,10 @@ impl Intake {
                 return Ok(app);
             }
         }
-        metrics::counter!("chatgate_signature_failures_total", "app" => app.id.to_string()).increment(1);
+        meter::bad_signature(app.id);
         warn!(app.id = %app.id, "a webhook for app {} has a wrong signature", app.id);
+        // The next right one takes it off the app's health at once.
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&app.id);
         if let Err(error) = store::mark_bad_signature(&self.db, app.owner, app.id, self.clock.now()).await {
             warn!(error = %error, "the wrong signature could not be noted");
         }
@@ -181,6 +251,7 @@ impl Intake {
     async fn load(&self, key: &str) -> Result<Arc<Keys>, Refused> {
         let found = store::find_app(&self.db, key).await.map_err(|error| {
             warn!(error = %error, "the database did not answer a webhook");
+            meter::refused("database");
             Refused::Busy
         })?;
         let Some(found) = found else {
@@ -211,7 +282,8 @@ impl Intake {
 
 fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
     let new = |lane: Lane, page_id: String, sender: String, kind: String, raw: Vec<u8>| NewItem {
-        id: ItemId::fresh(now),
+        // Their order is `seq`; [`ItemId::fresh`] would put ids into the future after a clock that was set back.
+        id: ItemId(ids::at(now)),
         owner: app.owner,
         app: app.id,
         shard: shard(&page_id, &sender),
@@ -236,58 +308,90 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
         let (state, outcome) = match (is_ours, is_direct) {
             (true, true) => ("pending", None),
             (true, false) => ("ignored", Some("kept")),
-            (false, _) => ("ignored", Some("another object than page")),
+            (false, _) => ("ignored", Some(OTHER_OBJECT)),
         };
         NewItem { state, outcome, entry_time: it.entry_time, ..item }
     });
     items.collect()
 }
 
-/// Takes everything that waits, writes it in one statement, answers all, repeats: alone, a message waits for nothing; under load,
-/// batches grow by themselves.
-async fn write(
+/// Writes down what was accepted.
+struct Writer {
     db: PgPool,
     bell: Bell,
     clock: Clock,
-    mut waiting: mpsc::Receiver<Job>,
-    stop: tokio_util::sync::CancellationToken,
-) {
-    loop {
-        let first = tokio::select! {
-            job = waiting.recv() => job,
-            () = stop.cancelled(), if !waiting.is_closed() => {
-                // What has been taken in is still written.
-                waiting.close();
-                continue;
+    strands: Strands,
+    noted: Noted,
+}
+
+impl Writer {
+    /// Takes everything that waits, writes it in one statement, answers all, repeats: alone, a message waits for nothing; under load,
+    /// batches grow by themselves.
+    async fn run(self, mut waiting: mpsc::Receiver<Job>, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            let first = tokio::select! {
+                job = waiting.recv() => job,
+                () = stop.cancelled(), if !waiting.is_closed() => {
+                    // What has been taken in is still written.
+                    waiting.close();
+                    continue;
+                }
+            };
+            let Some(first) = first else { return };
+            let mut jobs = vec![first];
+            let mut count = jobs[0].items.len();
+            while count < MOST_ITEMS {
+                let Ok(job) = waiting.try_recv() else { break };
+                count += job.items.len();
+                jobs.push(job);
             }
-        };
-        let Some(first) = first else { return };
-        let mut jobs = vec![first];
-        let mut count = jobs[0].items.len();
-        while count < MOST_ITEMS {
-            let Ok(job) = waiting.try_recv() else { break };
-            count += job.items.len();
-            jobs.push(job);
+            self.write(jobs).await;
         }
+    }
+
+    async fn write(&self, mut jobs: Vec<Job>) {
         let items: Vec<NewItem> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
-        metrics::histogram!("chatgate_intake_batch_items").record(items.len() as f64);
         let started = Instant::now();
-        let written = store::insert_items(&db, &items).await;
-        metrics::histogram!("chatgate_intake_write_seconds").record(started.elapsed().as_secs_f64());
-        if let Err(error) = &written {
-            warn!(error = %error, items = items.len(), "{} items could not be stored; their senders are told to try again", items.len());
+        let written = store::insert_items(&self.db, &items, self.clock.now()).await;
+        match &written {
+            Ok(written) => meter::stored(&items, &written.settled, started.elapsed()),
+            Err(error) => {
+                warn!(error = %error, items = items.len(), "{} items could not be stored; their senders are told to try again", items.len());
+            }
         }
         for job in jobs {
+            if written.is_ok() {
+                meter::durable(job.since.elapsed());
+            }
             // Whoever has stopped waiting will send it again, and the second delivery changes nothing.
             drop(job.done.send(if written.is_ok() { Ok(()) } else { Err(Refused::Busy) }));
         }
-        if written.is_ok() {
-            bell.ring(Topic::Intake);
-            let apps: BTreeSet<_> = items.iter().map(|it| (it.owner.0, it.app.0)).collect();
-            let (owners, apps): (Vec<_>, Vec<_>) = apps.into_iter().unzip();
-            if let Err(error) = store::mark_events(&db, &owners, &apps, clock.now()).await {
-                warn!(error = %error, "the time of the last event could not be noted");
-            }
+        let Ok(written) = written else { return };
+        for (tenant, shard) in written.strands {
+            self.strands.add(tenant, 1 << shard);
+        }
+        // Only here: what other processes accepted they apply themselves, and if they die, a look into the ledger finds it.
+        self.bell.ring_here(Topic::Intake);
+        self.note(&items).await;
+    }
+
+    /// Notes that events came, once a second for each app.
+    async fn note(&self, items: &[NewItem]) {
+        let now = self.clock.now();
+        let apps: BTreeSet<_> = {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = |at: Option<&Moment>| at.is_none_or(|at| now - *at >= NOTE_EVERY);
+            let due: BTreeSet<_> =
+                items.iter().filter(|it| is_due(noted.get(&it.app))).map(|it| (it.owner.0, it.app)).collect();
+            noted.extend(due.iter().map(|it| (it.1, now)));
+            due
+        };
+        if apps.is_empty() {
+            return;
+        }
+        let (owners, apps): (Vec<_>, Vec<_>) = apps.into_iter().map(|it| (it.0, it.1.0)).unzip();
+        if let Err(error) = store::mark_events(&self.db, &owners, &apps, now).await {
+            warn!(error = %error, "the time of the last event could not be noted");
         }
     }
 }

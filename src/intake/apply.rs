@@ -2,19 +2,25 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::store::{self, Done, Pending};
+use super::{
+    meter,
+    store::{self, Done, Pending},
+    strands::{Share, Strand, Strands, Task},
+};
 use crate::{
     channels::{Event, What, messenger::normalize::normalize, meta::envelope::Lane},
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{MessageId, RoomId, TenantId, WidgetId},
+    ids::{ItemId, MessageId, RoomId, TenantId, WidgetId},
     queues::{assign::load_routes, place::place},
     rooms::{
         Delivery,
@@ -25,21 +31,37 @@ use crate::{
 
 /// Items applied in one transaction.
 const MOST_ITEMS: usize = 500;
+/// Transactions of one step. A batch that fails is halved until the bad item is alone; what is left then waits for the next step.
+const MOST_TRIES: usize = 64;
+/// How often an item that violates a constraint is tried before it is parked.
+const MOST_FAILURES: u32 = 3;
+/// How long applying waits for a room that somebody else holds locked.
+const PATIENCE_MS: u32 = 300;
+/// How long a strand rests that could not be applied in that time; it is then tried alone.
+const SLOW_REST: Duration = Duration::from_millis(500);
+/// How long a strand is left alone that another process is applying.
+const BUSY_REST: Duration = Duration::from_millis(10);
 
-/// The worker that applies. Any number may run, in any number of processes: each takes shards that nobody else has.
+/// The worker that applies. Any number may run, in any number of processes: each takes strands that nobody else has.
 pub struct Applier {
     db: PgPool,
     bell: Bell,
     clock: Clock,
-    /// Items for the next transaction. Halved when one fails, until the bad item is alone and parked; doubled when one succeeds.
-    most: AtomicUsize,
+    strands: Strands,
+    /// The item that failed alone, and how often in a row.
+    failed: Mutex<Option<(ItemId, u32)>>,
 }
 
 impl Applier {
-    /// An applier.
+    /// An applier; those of a process have their strands in common.
     #[must_use]
-    pub fn new(db: PgPool, bell: Bell, clock: Clock) -> Self {
-        Self { db, bell, clock, most: AtomicUsize::new(MOST_ITEMS) }
+    pub fn new(db: PgPool, bell: Bell, clock: Clock, strands: Strands) -> Self {
+        Self { db, bell, clock, strands, failed: Mutex::default() }
+    }
+
+    /// Has the ledger searched at the next step.
+    pub fn look_again(&self) {
+        self.strands.look_again();
     }
 }
 
@@ -47,54 +69,123 @@ impl Worker for Applier {
     const NAME: &'static str = "apply";
 
     async fn step(&self) -> anyhow::Result<Step> {
-        let shards = store::list_pending_shards(&self.db).await?;
-        if shards.is_empty() {
-            return Ok(Step::Idle);
+        match self.strands.next(Instant::now()) {
+            Task::Apply(mut share) => self.work(&mut share).await?,
+            Task::Look => {
+                for (tenant, shard) in store::list_pending_strands(&self.db).await? {
+                    self.strands.add(tenant, 1 << shard);
+                }
+            }
+            Task::Rest(Some(pause)) if pause <= BUSY_REST => tokio::time::sleep(pause).await,
+            Task::Rest(_) => return Ok(Step::Idle),
         }
-        let most = self.most.load(Ordering::Relaxed);
+        Ok(Step::Worked)
+    }
+}
+
+/// What a transaction did.
+enum Tried {
+    /// Applied what it found.
+    Applied {
+        /// Where there may be more.
+        left: Vec<Strand>,
+        /// What another process holds.
+        busy: Vec<Strand>,
+    },
+    /// Nothing, because of one or more of these items.
+    Failed { items: Vec<Pending>, error: sqlx::Error },
+}
+
+impl Applier {
+    /// Applies what waits in a share; in halves where it fails, until the items that cannot be applied are alone. The others never wait
+    /// for them.
+    async fn work(&self, share: &mut Share) -> anyhow::Result<()> {
+        let mut parts = vec![(share.strands.clone(), MOST_ITEMS)];
+        share.left.clear();
+        for tried in 0.. {
+            let Some((strands, most)) = parts.pop() else { break };
+            if tried >= MOST_TRIES {
+                share.left.extend(strands);
+                continue;
+            }
+            match self.attempt(&strands, most).await {
+                Ok(Tried::Applied { left, busy }) => {
+                    share.left.extend(left);
+                    let until = Instant::now() + BUSY_REST;
+                    share.busy.extend(busy.into_iter().map(|it| (it, until)));
+                }
+                Ok(Tried::Failed { items, error }) => {
+                    let with_items: BTreeSet<Strand> = items.iter().map(|it| (it.tenant, it.shard)).collect();
+                    let with_items: Vec<Strand> = with_items.into_iter().collect();
+                    warn!(items = items.len(), error = %error, "a batch of {} items fails; trying half of it", items.len());
+                    match (&with_items[..], &items[..]) {
+                        ([strand], [_]) if !is_about_data(&error) => {
+                            share.slow.push((*strand, Instant::now() + SLOW_REST))
+                        }
+                        ([strand], [item]) if self.may_pass(item, &error) => share.left.push(*strand),
+                        ([strand], [item]) => {
+                            self.park(item, &error).await?;
+                            share.left.push(*strand);
+                        }
+                        // The front half first: what is behind it keeps its place.
+                        ([strand], items) => {
+                            parts.push((vec![*strand], items.len() / 2));
+                            share.left.push(*strand);
+                        }
+                        (strands, _) => {
+                            let (one, two) = strands.split_at(strands.len() / 2);
+                            parts.push((two.to_vec(), most));
+                            parts.push((one.to_vec(), most));
+                        }
+                    }
+                }
+                Err(error) => {
+                    share.left.extend(strands);
+                    share.left.extend(parts.into_iter().flat_map(|it| it.0));
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One transaction: locks strands, applies their oldest items, rings.
+    async fn attempt(&self, strands: &[Strand], most: usize) -> sqlx::Result<Tried> {
         let mut tx = self.db.begin().await?;
-        let shards = store::try_lock_shards(&mut tx, &shards).await?;
-        let items = store::list_pending(&mut tx, &shards, i64::try_from(most)?).await?;
+        let ours = store::try_lock_strands(&mut tx, strands, PATIENCE_MS).await?;
+        let quota = |it: &Strand| Share::quota(&ours, it.0, most);
+        let limits: Vec<i64> = ours.iter().map(|it| i64::try_from(quota(it)).unwrap_or(1)).collect();
+        let items = if ours.is_empty() { Vec::new() } else { store::list_pending(&mut tx, &ours, &limits).await? };
+        let mut counts: HashMap<Strand, usize> = HashMap::new();
+        items.iter().for_each(|it| *counts.entry((it.tenant, it.shard)).or_default() += 1);
+        let left = ours.iter().filter(|it| counts.get(it).is_some_and(|count| *count >= quota(it))).copied().collect();
+        let busy = strands.iter().filter(|it| !ours.contains(it)).copied().collect();
         if items.is_empty() {
-            return Ok(Step::Idle);
+            return Ok(Tried::Applied { left, busy });
         }
-        let now = self.clock.now();
-        let applied = match apply(&mut tx, &items, now).await {
-            Ok(()) => tx.commit().await,
+        let applied = match apply(&mut tx, &items, self.clock.now()).await {
+            Ok(done) => tx.commit().await.map(|()| done),
             Err(error) => Err(error),
         };
         match applied {
-            Ok(()) => {
-                self.most.store((most * 2).min(MOST_ITEMS), Ordering::Relaxed);
+            Ok(done) => {
+                meter::applied(&items, &done, self.clock.now());
                 let tenants: HashSet<_> = items.iter().map(|it| it.tenant).collect();
                 for tenant in tenants {
                     self.bell.ring(Topic::Events(tenant));
                     self.bell.ring(Topic::Queues(tenant));
                 }
                 self.bell.ring(Topic::Outbox);
-                metrics::counter!("chatgate_items_applied_total").increment(items.len() as u64);
-                Ok(Step::Worked)
+                Ok(Tried::Applied { left, busy })
             }
-            // PostgreSQL is away or in a hurry: nothing is wrong with the items.
-            Err(error) if !is_about_data(&error) => Err(error.into()),
-            Err(error) if items.len() == 1 => {
-                let item = &items[0];
-                error!(item.id = %item.id, kind = %item.kind, error = %error, "item {} cannot be applied and is parked", item.id);
-                metrics::counter!("chatgate_items_parked_total").increment(1);
-                self.park(item, &error, now).await?;
-                Ok(Step::Worked)
-            }
-            Err(error) => {
-                warn!(items = items.len(), error = %error, "a batch of {} items fails; trying half of it", items.len());
-                self.most.store((items.len() / 2).max(1), Ordering::Relaxed);
-                Ok(Step::Worked)
-            }
+            Err(error) if is_about_data(&error) || is_slow(&error) => Ok(Tried::Failed { items, error }),
+            // PostgreSQL is away: nothing is wrong with the items.
+            Err(error) => Err(error),
         }
     }
-}
 
-impl Applier {
-    async fn park(&self, item: &Pending, error: &sqlx::Error, now: Moment) -> anyhow::Result<()> {
+    async fn park(&self, item: &Pending, error: &sqlx::Error) -> sqlx::Result<()> {
+        error!(item.id = %item.id, kind = %item.kind, error = %error, "item {} cannot be applied and is parked", item.id);
         // The kind of error only: its text may quote what the customer wrote.
         let code = error
             .as_database_error()
@@ -103,9 +194,21 @@ impl Applier {
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
         let mut tx = self.db.begin().await?;
-        store::mark_done(&mut tx, &[done], now).await?;
+        store::mark_done(&mut tx, std::slice::from_ref(&done), self.clock.now()).await?;
         tx.commit().await?;
+        meter::applied(std::slice::from_ref(item), &[done], self.clock.now());
         Ok(())
+    }
+
+    /// Whether the item may fit at another try: a constraint that another process's write met may be met no more, because it is seen
+    /// now. So often and no more.
+    fn may_pass(&self, item: &Pending, error: &sqlx::Error) -> bool {
+        let is_constraint =
+            error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code.starts_with("23"));
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = failed.filter(|it| it.0 == item.id).map_or(1, |it| it.1 + 1);
+        *failed = Some((item.id, times));
+        is_constraint && times < MOST_FAILURES
     }
 }
 
@@ -124,6 +227,15 @@ fn is_about_data(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether it took too long, or got into another's way: it may work the next time.
+fn is_slow(error: &sqlx::Error) -> bool {
+    // Lock timeout, statement timeout, deadlock, serialization.
+    error
+        .as_database_error()
+        .and_then(|it| it.code())
+        .is_some_and(|it| ["55P03", "57014", "40P01", "40001"].contains(&&*it))
+}
+
 fn done(item: &Pending, state: &'static str) -> Done {
     Done { tenant: item.tenant, id: item.id, state, outcome: None, room: None, message: None }
 }
@@ -132,7 +244,8 @@ fn done_in(item: &Pending, state: &'static str, room: RoomId, message: MessageId
     Done { room: Some(room), message: Some(message), ..done(item, state) }
 }
 
-async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<()> {
+/// Applies items and writes down what became of each, which is also returned.
+async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<Vec<Done>> {
     let mut finished = Vec::with_capacity(items.len());
     // Each sender's events, in order.
     let mut senders: HashMap<(WidgetId, &str), VecDeque<(&Pending, Event)>> = HashMap::new();
@@ -184,11 +297,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
         }
         order.retain(|key| senders.get(key).is_some_and(|line| !line.is_empty()));
     }
-    for it in &finished {
-        let state = it.state;
-        metrics::counter!("chatgate_items_total", "state" => state).increment(1);
-    }
-    store::mark_done(tx, &finished, now).await
+    store::mark_done(tx, &finished, now).await?;
+    Ok(finished)
 }
 
 fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<Inbound> {

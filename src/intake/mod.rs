@@ -2,13 +2,19 @@
 
 pub mod accept;
 pub mod apply;
+pub mod ledger;
+pub mod meter;
 pub mod store;
+pub mod strands;
 
 use sha2::{Digest, Sha256};
 
-/// Parts into which senders are divided; each is applied by one worker at a time, in whichever process. More parts than workers, so
-/// that a slow one holds up few.
-pub const SHARDS: u8 = 64;
+/// Parts into which a tenant's senders are divided; each is applied by one worker at a time, in whichever process. More parts than
+/// workers, so that a slow one holds up few.
+pub const SHARDS: u8 = 16;
+
+/// Outcome of an item that is about something else than a Page.
+pub const OTHER_OBJECT: &str = "another object than page";
 
 /// The shard of a sender's items. Stable over versions and processes, because it is stored.
 #[must_use]

@@ -1,9 +1,11 @@
-//! SQL of the ledger.
+//! SQL of the ledger's writing side: accepting and applying.
+
+pub mod ledger;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::NewItem;
+use super::{NewItem, strands::Strand};
 use crate::{
     clock::Moment,
     ids::{ItemId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
@@ -108,25 +110,54 @@ pub async fn mark_bad_signature(db: &PgPool, owner: TenantId, app: MetaAppId, no
     Ok(())
 }
 
+/// Items of one kind that were settled at once, because nobody needs to apply them.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Settled {
+    pub kind: String,
+    pub state: &'static str,
+    pub count: u64,
+}
+
+/// What a write has done.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Where items wait now.
+    pub strands: Vec<Strand>,
+    /// Those that do not.
+    pub settled: Vec<Settled>,
+}
+
 /// Writes items down, one durable statement for all of them. The page finds its widget here, so that no cache can be stale.
-pub async fn insert_items(db: &PgPool, items: &[NewItem]) -> sqlx::Result<()> {
+pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::Result<Written> {
     macro_rules! column {
         (|$it:ident| $value:expr) => {
             &items.iter().map(|$it| $value).collect::<Vec<_>>()
         };
     }
-    sqlx::query!(
-        "insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
-            received_at)
+    let rows = sqlx::query!(
+        r#"with written as (
+        insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
+            received_at, written_at)
         select coalesce(w.tenant_id, i.owner), i.id, i.shard, i.app, w.id, i.lane, i.page_id, i.sender, i.kind,
             case when w.id is null and i.state = 'pending' then 'ignored' else i.state end,
             case when w.id is null and i.state = 'pending' then 'unknown page' else i.outcome end,
-            i.raw, i.entry_time, i.received_at
+            i.raw, i.entry_time, i.received_at, $14::timestamptz
         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[]) with ordinality
             as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, nth)
         left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
-        order by i.nth",
+        order by i.nth
+        returning tenant_id, shard, kind, state)
+        select tenant_id as "tenant_id?", shard as "shard?", null as kind, state as "state!", count(*) as "count!"
+        from written
+        where state = 'pending'
+        group by tenant_id, shard, state
+        union all
+        select null, null, kind, state, count(*)
+        from written
+        where state <> 'pending'
+        group by kind, state"#,
         column!(|it| it.id.0),
         column!(|it| it.owner.0),
         column!(|it| it.app.0),
@@ -140,31 +171,106 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem]) -> sqlx::Result<()> {
         column!(|it| it.raw.clone()),
         column!(|it| it.entry_time) as &[Option<i64>],
         column!(|it| it.received_at),
+        now,
     )
-    .execute(db)
+    .fetch_all(db)
     .await?;
-    Ok(())
+    let mut written = Written::default();
+    for row in rows {
+        match (row.tenant_id, row.shard, row.kind) {
+            (Some(tenant), Some(shard), _) => written.strands.push((TenantId(tenant), shard)),
+            (_, _, kind) => written.settled.push(Settled {
+                kind: kind.unwrap_or_default(),
+                state: if row.state == "parked" { "parked" } else { "ignored" },
+                count: u64::try_from(row.count).unwrap_or(0),
+            }),
+        }
+    }
+    Ok(written)
 }
 
-/// Shards in which something waits.
-pub async fn list_pending_shards(db: &PgPool) -> sqlx::Result<Vec<i16>> {
-    sqlx::query_scalar!("select distinct shard from ledger where state = 'pending'").fetch_all(db).await
+/// What waits to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    /// How many items, counted up to 100,000.
+    pub items: i32,
+    /// When the oldest and the newest of them came.
+    pub oldest: Option<Moment>,
+    /// See there.
+    pub newest: Option<Moment>,
 }
 
-/// First half of the advisory locks' key; the shard is the second.
-const LOCK_SPACE: i32 = 0x4347_4c44;
+/// How far applying is behind.
+pub async fn load_backlog(db: &PgPool) -> sqlx::Result<Backlog> {
+    sqlx::query_as!(
+        Backlog,
+        r#"select count(*)::integer as "items!", min(received_at) as oldest, max(received_at) as newest
+        from (select received_at from ledger where state = 'pending' limit 100000) as waiting"#,
+    )
+    .fetch_one(db)
+    .await
+}
 
-/// Takes those of the shards that nobody else is applying, until the transaction ends. A killed process lets go with its connection.
-pub async fn try_lock_shards(tx: &mut PgConnection, shards: &[i16]) -> sqlx::Result<Vec<i16>> {
+/// Strands found in one search; the next one finds more.
+const MOST_FOUND: i64 = 10_000;
+
+/// Strands in which something waits, found by leaping from one to the next in the index, so that the length of a backlog does not matter.
+pub async fn list_pending_strands(db: &PgPool) -> sqlx::Result<Vec<Strand>> {
     let rows = sqlx::query!(
-        r#"select shard as "shard!", pg_try_advisory_xact_lock($1, shard::integer) as "is_ours!"
-        from unnest($2::smallint[]) as shard"#,
-        LOCK_SPACE,
-        shards,
+        r#"with recursive strand as (
+            (select tenant_id, shard
+            from ledger
+            where state = 'pending'
+            order by tenant_id, shard
+            limit 1)
+            union all
+            select next.tenant_id, next.shard
+            from strand
+            cross join lateral (
+                select l.tenant_id, l.shard
+                from ledger l
+                where l.state = 'pending' and (l.tenant_id, l.shard) > (strand.tenant_id, strand.shard)
+                order by l.tenant_id, l.shard
+                limit 1) as next
+        )
+        select tenant_id as "tenant_id!", shard as "shard!"
+        from strand
+        limit $1"#,
+        MOST_FOUND,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|it| (TenantId(it.tenant_id), it.shard)).collect())
+}
+
+/// The first half of a strand's key among advisory locks. Two tenants with the same half only wait for each other.
+fn lock_space(tenant: TenantId) -> i32 {
+    let [.., a, b, c, d] = *tenant.0.as_bytes();
+    i32::from_be_bytes([a, b, c, d])
+}
+
+/// Takes those of the strands that nobody else is applying, until the transaction ends: a killed process lets go with its connection.
+/// For as long, nothing waits longer than `patience_ms` for a lock, so that one room that is held up does not hold up all; and every
+/// look-up goes through an index, because a plan made while the tables were empty is kept until they are analyzed, and would read all
+/// of them.
+pub async fn try_lock_strands(
+    tx: &mut PgConnection,
+    strands: &[Strand],
+    patience_ms: u32,
+) -> sqlx::Result<Vec<Strand>> {
+    let locked = sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(space, shard) as "is_ours!"
+        from unnest($1::integer[], $2::integer[]) with ordinality as it (space, shard, nth),
+            (select set_config('lock_timeout', $3, true), set_config('enable_seqscan', 'off', true),
+                set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)) as settings
+        order by nth"#,
+        &strands.iter().map(|it| lock_space(it.0)).collect::<Vec<_>>(),
+        &strands.iter().map(|it| it.1.into()).collect::<Vec<i32>>(),
+        patience_ms.to_string(),
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().filter(|it| it.is_ours).map(|it| it.shard).collect())
+    Ok(strands.iter().zip(locked).filter(|it| it.1).map(|it| *it.0).collect())
 }
 
 /// An item that waits to be applied.
@@ -173,6 +279,7 @@ pub async fn try_lock_shards(tx: &mut PgConnection, shards: &[i16]) -> sqlx::Res
 pub struct Pending {
     pub tenant: TenantId,
     pub id: ItemId,
+    pub shard: i16,
     pub widget: WidgetId,
     pub lane: String,
     pub page_id: String,
@@ -183,22 +290,29 @@ pub struct Pending {
     pub received_at: Moment,
 }
 
-/// The oldest items of these shards, in order of acceptance.
-pub async fn list_pending(tx: &mut PgConnection, shards: &[i16], limit: i64) -> sqlx::Result<Vec<Pending>> {
+/// The oldest items of these strands, so many of each, in order of acceptance. The two slices go together.
+pub async fn list_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64]) -> sqlx::Result<Vec<Pending>> {
     let rows = sqlx::query!(
-        r#"select tenant_id, id, widget_id as "widget_id!", lane, page_id, sender_id, kind, raw, entry_time, received_at
-        from ledger
-        where state = 'pending' and shard = any($1)
-        order by seq
-        limit $2"#,
-        shards,
-        limit,
+        r#"select l.tenant_id, l.id, l.shard, l.widget_id as "widget_id!", l.lane, l.page_id, l.sender_id, l.kind, l.raw, l.entry_time,
+            l.received_at
+        from unnest($1::uuid[], $2::smallint[], $3::bigint[]) as strand (tenant_id, shard, most)
+        cross join lateral (
+            select *
+            from ledger
+            where tenant_id = strand.tenant_id and shard = strand.shard and state = 'pending'
+            order by seq
+            limit strand.most) as l
+        order by l.seq"#,
+        &strands.iter().map(|it| it.0.0).collect::<Vec<_>>(),
+        &strands.iter().map(|it| it.1).collect::<Vec<_>>(),
+        most,
     )
     .fetch_all(tx)
     .await?;
     let items = rows.into_iter().map(|it| Pending {
         tenant: TenantId(it.tenant_id),
         id: ItemId(it.id),
+        shard: it.shard,
         widget: WidgetId(it.widget_id),
         lane: it.lane,
         page_id: it.page_id,

@@ -1,6 +1,12 @@
 //! Out to the contact: [`mod@write`] stores a reply and puts it on its way in one transaction, [`worker`] sends it.
 
+mod consequence;
+pub mod doubts;
+mod effects;
+pub mod pacing;
 pub mod profiles;
+mod record;
+pub mod resend;
 pub mod store;
 pub mod worker;
 pub mod write;

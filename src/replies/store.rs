@@ -1,13 +1,15 @@
-//! SQL of the outbox's sending side, of idempotency keys and of profiles.
+//! SQL of idempotency keys and of profiles; the outbox's sending side and sends in doubt have files of their own.
+
+pub mod doubts;
+pub mod resend;
+pub mod send;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
-    channels::messenger::window::Opened,
     clock::Moment,
-    ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
-    rooms::AuthorKind,
+    ids::{ContactId, MetaAppId, RoomId, TenantId, WidgetId},
 };
 
 /// The hash and first answer of a key used since then.
@@ -72,168 +74,6 @@ pub struct SealedPage {
     pub app_owner: TenantId,
     pub app: MetaAppId,
     pub app_secret: Vec<u8>,
-}
-
-/// A message claimed for sending.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the columns of the same names")]
-pub struct Claimed {
-    pub tenant: TenantId,
-    pub room: RoomId,
-    pub seq: i64,
-    pub message: MessageId,
-    pub attempts: i32,
-    pub content: serde_json::Value,
-    pub author_kind: AuthorKind,
-    pub sender_id: String,
-    pub opened: Opened,
-    pub human_agent: bool,
-    pub page: SealedPage,
-}
-
-/// Claims the first waiting message of each room, as far as it is due and its Page is connected. A room's next message is not claimed
-/// before the one ahead of it is settled.
-pub async fn claim_due(db: &PgPool, now: Moment, claimed_until: Moment, limit: i64) -> sqlx::Result<Vec<Claimed>> {
-    let rows = sqlx::query!(
-        r#"with due as (
-            select o.tenant_id, o.room_id, o.seq
-            from outbox o
-            join widgets w on w.tenant_id = o.tenant_id and w.id = o.widget_id
-            where o.state = 'due'
-              and o.due_at <= $1
-              and w.page_token_state = 'ok'
-              and w.page_token is not null
-              and not exists (
-                select
-                from outbox earlier
-                where earlier.tenant_id = o.tenant_id and earlier.room_id = o.room_id and earlier.seq < o.seq)
-            order by o.due_at, o.seq
-            limit $3
-            for update of o skip locked
-        ), claimed as (
-            update outbox o
-            set state = 'sending', claimed_until = $2, attempts = o.attempts + 1
-            from due
-            where o.tenant_id = due.tenant_id and o.room_id = due.room_id and o.seq = due.seq and o.state = 'due'
-            returning o.*
-        )
-        select o.tenant_id, o.room_id, o.seq, o.message_id, o.attempts, o.widget_id, m.content,
-            m.author_kind as "author_kind: AuthorKind", c.sender_id, c.last_inbound_at, c.ad_message_at, w.human_agent,
-            w.page_id as "page_id!", w.page_token as "page_token!", a.tenant_id as app_owner, a.id as app_id, a.app_secret
-        from claimed o
-        join messages m on m.tenant_id = o.tenant_id and m.id = o.message_id
-        join rooms r on r.tenant_id = o.tenant_id and r.id = o.room_id
-        join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
-        join widgets w on w.tenant_id = o.tenant_id and w.id = o.widget_id
-        join meta_apps a on a.tenant_id = w.meta_app_owner and a.id = w.meta_app_id"#,
-        now,
-        claimed_until,
-        limit,
-    )
-    .fetch_all(db)
-    .await?;
-    let claimed = rows.into_iter().map(|it| Claimed {
-        tenant: TenantId(it.tenant_id),
-        room: RoomId(it.room_id),
-        seq: it.seq,
-        message: MessageId(it.message_id),
-        attempts: it.attempts,
-        content: it.content,
-        author_kind: it.author_kind,
-        sender_id: it.sender_id,
-        opened: Opened { last_inbound_at: it.last_inbound_at, ad_message_at: it.ad_message_at },
-        human_agent: it.human_agent,
-        page: SealedPage {
-            widget: WidgetId(it.widget_id),
-            page_id: it.page_id,
-            page_token: it.page_token,
-            app_owner: TenantId(it.app_owner),
-            app: MetaAppId(it.app_id),
-            app_secret: it.app_secret,
-        },
-    });
-    Ok(claimed.collect())
-}
-
-/// The send did not happen: again at `due_at`. `counts` is false where it is not the message's fault.
-pub async fn mark_due(tx: &mut PgConnection, it: &Claimed, due_at: Moment, counts: bool) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update outbox
-        set state = 'due', claimed_until = null, due_at = $4, attempts = attempts - case when $5 then 0 else 1 end
-        where tenant_id = $1 and room_id = $2 and seq = $3 and state = 'sending'",
-        it.tenant.0,
-        it.room.0,
-        it.seq,
-        due_at,
-        counts,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// The message leaves the outbox as failed or uncertain, unless an echo settled it meanwhile. True if it was still open.
-pub async fn mark_ended(
-    tx: &mut PgConnection,
-    tenant: TenantId,
-    message: MessageId,
-    status: &str,
-    error: &serde_json::Value,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
-        "with ended as (
-            delete from outbox o
-            using messages m
-            where m.tenant_id = $1 and m.id = $2 and o.tenant_id = m.tenant_id and o.room_id = m.room_id and o.seq = m.seq
-        )
-        update messages
-        set status = $3, error = $4
-        where tenant_id = $1 and id = $2 and external_id is null and status = 'queued'",
-        tenant.0,
-        message.0,
-        status,
-        error,
-    )
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Messages whose sender died with the claim: they may have been sent.
-pub async fn list_orphaned(db: &PgPool, now: Moment) -> sqlx::Result<Vec<(TenantId, MessageId, RoomId)>> {
-    let rows = sqlx::query!(
-        "select tenant_id, message_id, room_id
-        from outbox
-        where state = 'sending' and claimed_until < $1
-        limit 100",
-        now,
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|it| (TenantId(it.tenant_id), MessageId(it.message_id), RoomId(it.room_id))).collect())
-}
-
-/// The Page's token is refused: its replies wait for a new one. True if that is news.
-pub async fn mark_disconnected(
-    tx: &mut PgConnection,
-    tenant: TenantId,
-    widget: WidgetId,
-    why: &str,
-    now: Moment,
-) -> sqlx::Result<bool> {
-    let checks = serde_json::json!([{ "name": "page_token", "state": "disconnected", "detail": why, "at": crate::clock::show(now) }]);
-    let done = sqlx::query!(
-        "update widgets
-        set page_token_state = 'dead', health_state = 'disconnected', health_checks = $3, updated_at = $4
-        where tenant_id = $1 and id = $2 and page_token_state = 'ok'",
-        tenant.0,
-        widget.0,
-        checks,
-        now,
-    )
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected() == 1)
 }
 
 /// What a sender action (typing, seen) needs.

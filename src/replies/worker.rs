@@ -1,67 +1,214 @@
 //! Sends what is on its way. A message is claimed, and the claim committed, before anything leaves; the verdict is a second
 //! transaction. So a message whose sender died is found claimed, may have been sent, and becomes uncertain rather than sent twice.
+//!
+//! Claims are taken in sets, many sends are under way at one time, verdicts are written in sets. Who may go is asked of [`Pacer`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::TimeDelta;
-use serde_json::json;
 use tokio::sync::Semaphore;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::{
     Outgoing,
-    store::{self, Claimed},
+    consequence::{self, Effect, Fate, TOKEN_LOOK},
+    effects,
+    pacing::{Ended, Lane, Limits, Pacer, Turn},
+    record::{Outcome, Recorder},
+    store::{
+        SealedPage,
+        send::{self as claims, Claim, Due},
+    },
 };
 use crate::{
     channels::{
-        Content,
+        AttachmentKind, Content,
         messenger::{
             send::{self, Prompts},
             window::{AnswerPath, answer_path},
         },
-        meta::graph::{Access, GraphError, Verdict},
+        meta::graph::{Access, Bucket, GraphError, Usage, Verdict},
     },
     clock::Moment,
     crew::{Crew, Step, Worker},
     db::bell::Topic,
-    ids::{MessageId, RoomId, TenantId},
-    rooms::{
-        AuthorKind,
-        events::{self, NewEvent},
-        receipts::{self, Changed, METADATA_PREFIX},
-    },
-    widgets,
+    rooms::{AuthorKind, receipts::METADATA_PREFIX},
 };
 
-/// Sends under way at one time in this process.
-const MOST_AT_ONCE: usize = 64;
-/// Longer than any send can take: the Graph client gives up after 20 s.
-const CLAIM: TimeDelta = TimeDelta::seconds(30);
-/// First wait before another try; it doubles with each.
-const FIRST_WAIT_MS: i64 = 1000;
-/// Longest wait before another try.
-const LONGEST_WAIT_MS: i64 = 60_000;
-/// Tries for errors that pass by themselves, where the error table does not say fewer.
-const MOST_TRIES: i32 = 8;
+/// Rows looked at in one statement of a claim.
+const MOST_LOOKED_AT: usize = 128;
+/// Statements of one claim; each leaves out the Pages and tenants that the ones before found to have their share.
+const MOST_PASSES: usize = 8;
+/// With this many sends under way, a claim waits for [`GATHER`], so that it finds more than one.
+const BUSY: usize = 32;
+const GATHER: Duration = Duration::from_millis(1);
+/// How long after the Graph client's patience a claim counts as left behind by a dead process.
+const CLAIM_MARGIN: TimeDelta = TimeDelta::seconds(10);
+/// How often claims left behind are looked for.
+const REAP_EVERY: TimeDelta = TimeDelta::seconds(1);
+/// Claims left behind that are settled in one step.
+const MOST_REAPED: i64 = 500;
+/// Usage at which Meta stops us, and for how long if it does not say.
+const USED_UP_PERCENT: u64 = 100;
+const USED_UP_PAUSE: TimeDelta = TimeDelta::seconds(60);
 
 /// The worker that sends.
 pub struct Sender {
-    outgoing: Outgoing,
+    shared: Arc<Shared>,
     crew: Crew,
     free: Arc<Semaphore>,
+    at_once: usize,
+    claim: TimeDelta,
+    reaped_at: Mutex<Option<Moment>>,
+}
+
+struct Shared {
+    outgoing: Outgoing,
+    pacer: Mutex<Pacer>,
+    recorder: Recorder,
+    /// Somebody will ring when the next Page may send again.
+    is_woken: AtomicBool,
+}
+
+impl Shared {
+    fn pacer(&self) -> MutexGuard<'_, Pacer> {
+        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A claimed message, and what is to be done with it.
+enum Job {
+    Send(Due, AnswerPath, Content, Lane),
+    End(Due, Fate),
+}
+
+impl Job {
+    fn due(&self) -> &Due {
+        match self {
+            Self::Send(due, ..) | Self::End(due, _) => due,
+        }
+    }
 }
 
 impl Sender {
-    /// A sender; sends under way belong to `crew`, which waits for them at its end.
+    /// A sender; sends under way belong to `crew`, which waits for them at its end. `patience` is the Graph client's.
     #[must_use]
-    pub fn new(outgoing: Outgoing, crew: Crew) -> Self {
-        Self { outgoing, crew, free: Arc::new(Semaphore::new(MOST_AT_ONCE)) }
+    pub fn new(outgoing: Outgoing, crew: Crew, limits: Limits, patience: TimeDelta) -> Self {
+        let at_once = limits.at_once as usize;
+        let shared = Shared {
+            outgoing,
+            pacer: Mutex::new(Pacer::new(limits)),
+            recorder: Recorder::default(),
+            is_woken: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+            crew,
+            free: Arc::new(Semaphore::new(at_once)),
+            at_once,
+            claim: patience + CLAIM_MARGIN,
+            reaped_at: Mutex::default(),
+        }
     }
 
     /// Nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.free.available_permits() == MOST_AT_ONCE
+        self.under_way() == 0
+    }
+
+    fn under_way(&self) -> usize {
+        self.at_once - self.free.available_permits()
+    }
+
+    /// What dead processes left behind may have been sent.
+    async fn reap(&self, now: Moment) -> anyhow::Result<()> {
+        {
+            let mut reaped_at = self.reaped_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if reaped_at.is_some_and(|at| now - at < REAP_EVERY) {
+                return Ok(());
+            }
+            *reaped_at = Some(now);
+        }
+        let outgoing = &self.shared.outgoing;
+        let orphans = claims::list_orphaned(&outgoing.db, now, MOST_REAPED).await?;
+        let outcomes = orphans.into_iter().map(|(claim, claimed_until)| {
+            warn!(tenant.id = %claim.tenant, message.id = %claim.message, "message {} was being sent when its sender died: uncertain", claim.message);
+            let detail = "Chatgate was stopped while the message was being sent. It may have arrived.";
+            let fate = Fate::Uncertain { error: consequence::error("send-uncertain", detail, None) };
+            Outcome { claim, fate, sent_between: (claimed_until - self.claim, claimed_until) }
+        });
+        let outcomes: Vec<_> = outcomes.collect();
+        if !outcomes.is_empty() {
+            self.shared.recorder.record(outgoing, outcomes).await;
+        }
+        Ok(())
+    }
+
+    /// Claims up to `most` messages; and when to look again, if only somebody's pace stands in the way.
+    async fn claim(&self, now: Moment, most: usize) -> anyhow::Result<(Vec<Job>, Option<Moment>)> {
+        let (mut jobs, mut skipped, mut look_at) = (Vec::new(), Skipped::default(), None);
+        let mut tx = self.shared.outgoing.db.begin().await?;
+        for _ in 0..MOST_PASSES {
+            let limit = (most - jobs.len()).min(MOST_LOOKED_AT);
+            let asked_for = i64::try_from(limit).unwrap_or(i64::MAX);
+            let due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants, asked_for).await?;
+            let (is_all, known) = (due.len() < limit, skipped.count());
+            let (mut claimed, mut postponed) = (Vec::new(), Vec::new());
+            for it in due {
+                match may_go(&it, now) {
+                    May::Go(path, content) => {
+                        let lane = lane(&it, &content);
+                        let turn = self.shared.pacer().ask(&lane, now);
+                        match turn {
+                            Turn::Now => claimed.push(Job::Send(it, path, content, lane)),
+                            Turn::TenantLater => skipped.tenants.push(it.tenant.0),
+                            Turn::PersonLater(at) => postponed.push((it, at)),
+                            Turn::Resting(until) => skipped.postpone(&mut tx, &it, until).await?,
+                            Turn::PageLater(at) => {
+                                skipped.pages.push(it.widget.0);
+                                look_at = look_at.into_iter().chain([at]).filter(|at| *at > now).min();
+                            }
+                        }
+                    }
+                    May::Never(fate) => claimed.push(Job::End(it, fate)),
+                    May::PageLater(until) => skipped.postpone(&mut tx, &it, until).await?,
+                    May::Later(until) => postponed.push((it, until)),
+                }
+            }
+            for (it, until) in postponed {
+                claims::postpone(&mut tx, &it, until).await?;
+            }
+            let marked: Vec<_> = claimed.iter().map(Job::due).collect();
+            claims::mark_sending(&mut tx, &marked, now + self.claim).await?;
+            jobs.extend(claimed);
+            if is_all || jobs.len() >= most || skipped.count() == known {
+                break;
+            }
+        }
+        tx.commit().await?;
+        Ok((jobs, look_at))
+    }
+
+    /// Looks again at that moment, if it is not far.
+    fn look_again(&self, at: Moment, now: Moment) {
+        let Ok(wait) = (at - now).to_std() else { return };
+        if wait > Self::POLL || self.shared.is_woken.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (shared, stop) = (Arc::clone(&self.shared), self.crew.stop_token());
+        self.crew.spawn(async move {
+            tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
+            shared.is_woken.store(false, Ordering::Relaxed);
+            shared.outgoing.bell.ring_here(Topic::Outbox);
+        });
     }
 }
 
@@ -69,114 +216,186 @@ impl Worker for Sender {
     const NAME: &'static str = "replies";
 
     async fn step(&self) -> anyhow::Result<Step> {
-        let now = self.outgoing.clock.now();
-        for (tenant, message, room) in store::list_orphaned(&self.outgoing.db, now).await? {
-            warn!(tenant.id = %tenant, message.id = %message, "message {message} was being sent when its sender died: uncertain");
-            end(
-                &self.outgoing,
-                tenant,
-                message,
-                room,
-                "uncertain",
-                &problem("send-uncertain", "the sender died while sending", None),
-            )
-            .await?;
+        if self.under_way() >= BUSY {
+            tokio::time::sleep(GATHER).await;
         }
-        let free = self.free.available_permits();
-        if free == 0 {
+        let now = self.shared.outgoing.clock.now();
+        self.reap(now).await?;
+        // Waits while all places are taken.
+        drop(self.free.acquire().await?);
+        let (jobs, look_at) = self.claim(now, self.free.available_permits()).await?;
+        if let Some(at) = look_at {
+            self.look_again(at, now);
+        }
+        if jobs.is_empty() {
             return Ok(Step::Idle);
         }
-        let claimed = store::claim_due(&self.outgoing.db, now, now + CLAIM, i64::try_from(free)?).await?;
-        if claimed.is_empty() {
-            return Ok(Step::Idle);
-        }
-        for it in claimed {
+        for job in jobs {
             let place = Arc::clone(&self.free).acquire_owned().await?;
-            let outgoing = self.outgoing.clone();
+            let shared = Arc::clone(&self.shared);
             self.crew.spawn(async move {
-                if let Err(error) = deliver(&outgoing, &it).await {
-                    // The claim stays: it becomes uncertain unless the echo settles it.
-                    tracing::error!(message.id = %it.message, error = %format!("{error:#}"), "the verdict on message {} is lost", it.message);
-                }
+                let outcome = carry_out(&shared, job, now).await;
+                shared.recorder.record(&shared.outgoing, [outcome]).await;
                 drop(place);
-                outgoing.bell.ring(Topic::Outbox);
+                // Only here: other processes have their own places, and find the room's next message by themselves.
+                shared.outgoing.bell.ring_here(Topic::Outbox);
             });
         }
         Ok(Step::Worked)
     }
 }
 
-async fn deliver(outgoing: &Outgoing, it: &Claimed) -> anyhow::Result<()> {
-    let now = outgoing.clock.now();
+/// Pages and tenants that a claim leaves out from now on.
+#[derive(Default)]
+struct Skipped {
+    pages: Vec<Uuid>,
+    tenants: Vec<Uuid>,
+}
+
+impl Skipped {
+    fn count(&self) -> usize {
+        self.pages.len() + self.tenants.len()
+    }
+
+    /// Leaves a Page out for longer than this claim.
+    async fn postpone(&mut self, tx: &mut sqlx::PgConnection, it: &Due, until: Moment) -> sqlx::Result<()> {
+        if !self.pages.contains(&it.widget.0) {
+            self.pages.push(it.widget.0);
+            claims::postpone_page(tx, it.tenant, it.widget, until).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a message may go, as far as the database knows.
+#[derive(Debug, PartialEq)]
+enum May {
+    Go(AnswerPath, Content),
+    Never(Fate),
+    /// Nothing of its Page before then.
+    PageLater(Moment),
+    /// Not before then.
+    Later(Moment),
+}
+
+fn may_go(it: &Due, now: Moment) -> May {
+    let never = |slug: &str, detail: &str| May::Never(Fate::Failed { error: consequence::error(slug, detail, None) });
     // The tag for people is for people.
     let path = answer_path(it.opened, it.human_agent && it.author_kind == AuthorKind::Agent, now);
     if path == AnswerPath::Closed {
-        let error = problem("window-closed", "the messaging window closed before the message could go out", None);
-        return end(outgoing, it.tenant, it.message, it.room, "failed", &error).await;
+        return never("window-closed", "The messaging window closed before the message could go out.");
     }
-    let content: Content = match serde_json::from_value(it.content.clone()) {
-        Ok(content) => content,
-        Err(_) => {
-            let error = problem("send-failed", "the message cannot be read any more", None);
-            return end(outgoing, it.tenant, it.message, it.room, "failed", &error).await;
-        }
-    };
-    let keys = match outgoing.open(it.tenant, &it.page) {
-        Ok(keys) => keys,
-        Err(error) => {
-            // Nothing has left: with the right seal key it will.
-            tracing::error!(widget.id = %it.page.widget, error = %error, "the secrets of widget {} cannot be opened", it.page.widget);
-            let why = GraphError { message: error.to_string(), ..GraphError::default() };
-            return again(outgoing, it, Some(Duration::from_secs(60)), false, now, &why).await;
-        }
-    };
-    let metadata = format!("{METADATA_PREFIX}{}", it.message);
-    // Questions have their words since they were written.
-    let body = send::request(&it.sender_id, &content, &metadata, path, Prompts { email: "", phone: "" });
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let verdict = outgoing.graph.send(access, &it.page.page_id, &body).await;
-    record(outgoing, it, verdict).await
+    if let Some(error) = &it.unreachable {
+        return May::Never(Fate::Failed { error: error.clone() });
+    }
+    if it.page.is_none() {
+        return May::PageLater(now + TOKEN_LOOK);
+    }
+    if let Some(until) = it.paused_until.filter(|until| now < *until) {
+        return May::PageLater(until);
+    }
+    if let Some(until) = it.person_paused_until.filter(|until| now < *until) {
+        return May::Later(until);
+    }
+    match serde_json::from_value(it.content.clone()) {
+        Ok(content) => May::Go(path, content),
+        Err(_) => never("send-failed", "The message cannot be read any more."),
+    }
 }
 
-async fn record(outgoing: &Outgoing, it: &Claimed, verdict: Verdict) -> anyhow::Result<()> {
+fn lane(it: &Due, content: &Content) -> Lane {
+    let is_media = match content {
+        Content::Attachments { attachments, .. } => {
+            attachments.iter().any(|it| matches!(it.kind, AttachmentKind::Audio | AttachmentKind::Video))
+        }
+        _ => false,
+    };
+    Lane { tenant: it.tenant, app: it.app, page: it.widget, room: it.room, is_media }
+}
+
+async fn carry_out(shared: &Shared, job: Job, claimed_at: Moment) -> Outcome {
+    let (due, fate) = match job {
+        Job::Send(due, path, content, lane) => {
+            let fate = deliver(shared, &due, path, &content, &lane).await;
+            (due, fate)
+        }
+        Job::End(due, fate) => (due, fate),
+    };
+    let claim = Claim { tenant: due.tenant, room: due.room, seq: due.seq, message: due.message, widget: due.widget };
+    Outcome { claim, fate, sent_between: (claimed_at, shared.outgoing.clock.now()) }
+}
+
+async fn deliver(shared: &Shared, it: &Due, path: AnswerPath, content: &Content, lane: &Lane) -> Fate {
+    let outgoing = &shared.outgoing;
+    let asked = match &it.page {
+        Some(page) => ask(outgoing, it, page, path, content).await,
+        None => None,
+    };
     let now = outgoing.clock.now();
+    let Some((verdict, usage)) = asked else {
+        shared.pacer().end(lane, Ended::NotSent, Usage::default(), now);
+        return Fate::Again { due_at: now + TOKEN_LOOK, counts: false };
+    };
     let label = name_of(&verdict);
     metrics::counter!("chatgate_sends_total", "verdict" => label).increment(1);
     if let Some(why) = verdict.error() {
         warn!(message.id = %it.message, verdict = label, error = %why, "message {} was not sent: {label}", it.message);
     }
-    match verdict {
-        Verdict::Sent { mid } => {
-            let mut tx = outgoing.db.begin().await?;
-            receipts::settle(&mut tx, it.tenant, it.message, &mid, None, now).await?;
-            // An echo that came first has settled it; then only the outbox row may be left.
-            crate::rooms::store::receipts::delete_outbox(&mut tx, it.tenant, it.message).await?;
-            tx.commit().await?;
-            outgoing.bell.ring(Topic::Events(it.tenant));
-            Ok(())
-        }
-        Verdict::Retry { after, at_most, why }
-            if it.attempts < at_most.and_then(|it| i32::try_from(it).ok()).unwrap_or(MOST_TRIES) =>
-        {
-            again(outgoing, it, after, true, now, &why).await
-        }
-        Verdict::BackOff { after, why, .. } => {
-            again(outgoing, it, after.or(Some(Duration::from_secs(60))), false, now, &why).await
-        }
-        Verdict::Reauth { why } => disconnect(outgoing, it, &why, now).await,
-        Verdict::MaybeSent { why } => {
-            let error = problem("send-uncertain", "the connection broke while the message was being sent", Some(&why));
-            end(outgoing, it.tenant, it.message, it.room, "uncertain", &error).await
-        }
-        Verdict::WindowClosed { why } => fail(outgoing, it, "window-closed", &why).await,
-        Verdict::Retry { why, .. }
-        | Verdict::Recipient { why }
-        | Verdict::Content { why }
-        | Verdict::Config { why }
-        | Verdict::Alert { why, .. }
-        | Verdict::NotOwner { why }
-        | Verdict::Fail { why } => fail(outgoing, it, "send-failed", &why).await,
+    let is_sent = matches!(verdict, Verdict::Sent { .. });
+    let throttled = shared.pacer().end(lane, ended(&verdict), usage, now);
+    let (fate, mut effects) = consequence::of(verdict, it.attempts + 1, throttled, now, rand::random());
+    if is_sent && it.is_in_trouble {
+        effects.push(Effect::Recovered);
     }
+    effects.extend(used_up(usage, now));
+    effects::apply(outgoing, it, &effects, now).await;
+    if let Fate::Again { due_at, .. } = &fate {
+        let wait_ms = (*due_at - now).num_milliseconds();
+        info!(message.id = %it.message, wait_ms, "message {} is tried again", it.message);
+    }
+    fate
+}
+
+/// Sends; none if it could not even be tried.
+async fn ask(
+    outgoing: &Outgoing,
+    it: &Due,
+    page: &SealedPage,
+    path: AnswerPath,
+    content: &Content,
+) -> Option<(Verdict, Usage)> {
+    let keys = match outgoing.open(it.tenant, page) {
+        Ok(keys) => keys,
+        Err(error) => {
+            // Nothing has left: with the right seal key it will.
+            error!(widget.id = %it.widget, error = %error, "the secrets of widget {} cannot be opened", it.widget);
+            return None;
+        }
+    };
+    let metadata = format!("{METADATA_PREFIX}{}", it.message);
+    // Questions have their words since they were written.
+    let body = send::request(&it.sender_id, content, &metadata, path, Prompts { email: "", phone: "" });
+    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
+    Some(outgoing.graph.send(access, &page.page_id, &body).await)
+}
+
+/// What a verdict says about the way to Facebook.
+fn ended(verdict: &Verdict) -> Ended {
+    let is_silent = |why: &GraphError| why.http_status.is_none_or(|status| status >= 500);
+    match verdict {
+        Verdict::BackOff { .. } => Ended::Throttled,
+        Verdict::Retry { why, .. } | Verdict::MaybeSent { why } if is_silent(why) => Ended::Silent,
+        _ => Ended::Answered,
+    }
+}
+
+/// What is used up is left alone for as long as Meta says.
+fn used_up(usage: Usage, now: Moment) -> impl Iterator<Item = Effect> {
+    let buckets = [(Bucket::App, usage.app), (Bucket::Page, usage.page)];
+    buckets.into_iter().filter(|(_, load)| load.percent >= USED_UP_PERCENT).map(move |(bucket, load)| {
+        let pause = load.regain_after.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or(USED_UP_PAUSE);
+        Effect::Pause { bucket, until: now + pause }
+    })
 }
 
 fn name_of(verdict: &Verdict) -> &'static str {
@@ -193,91 +412,5 @@ fn name_of(verdict: &Verdict) -> &'static str {
         Verdict::Alert { .. } => "alert",
         Verdict::NotOwner { .. } => "not_owner",
         Verdict::Fail { .. } => "fail",
-    }
-}
-
-async fn again(
-    outgoing: &Outgoing,
-    it: &Claimed,
-    after: Option<Duration>,
-    counts: bool,
-    now: Moment,
-    why: &GraphError,
-) -> anyhow::Result<()> {
-    let wait = next_wait(it.attempts, rand::random::<f64>())
-        .max(after.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or_default());
-    info!(message.id = %it.message, wait_ms = wait.num_milliseconds(), error = %why, "message {} is tried again", it.message);
-    let mut tx = outgoing.db.begin().await?;
-    store::mark_due(&mut tx, it, now + wait, counts).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// The wait before the next try: doubling, with up to a quarter more by chance, so that what failed together does not return together.
-fn next_wait(attempts: i32, chance: f64) -> TimeDelta {
-    let doublings = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
-    let base = FIRST_WAIT_MS.saturating_mul(1 << doublings).min(LONGEST_WAIT_MS);
-    TimeDelta::milliseconds(base + (base as f64 * chance / 4.0) as i64)
-}
-
-/// The Page's token is dead: its replies wait for a new one, and people are told.
-async fn disconnect(outgoing: &Outgoing, it: &Claimed, why: &GraphError, now: Moment) -> anyhow::Result<()> {
-    let mut tx = outgoing.db.begin().await?;
-    store::mark_due(&mut tx, it, now, false).await?;
-    let news = store::mark_disconnected(&mut tx, it.tenant, it.page.widget, &why.message, now).await?;
-    if news {
-        warn!(tenant.id = %it.tenant, widget.id = %it.page.widget, "Page of widget {} is disconnected: its token is refused", it.page.widget);
-        if let Some(widget) = widgets::store::lock_widget(&mut tx, it.tenant, it.page.widget).await? {
-            events::append(&mut tx, now, &[NewEvent::widget_health(it.tenant, &widget.view())]).await?;
-        }
-    }
-    tx.commit().await?;
-    outgoing.bell.ring(Topic::Events(it.tenant));
-    Ok(())
-}
-
-async fn fail(outgoing: &Outgoing, it: &Claimed, slug: &str, why: &GraphError) -> anyhow::Result<()> {
-    end(outgoing, it.tenant, it.message, it.room, "failed", &problem(slug, &why.message, Some(why))).await
-}
-
-async fn end(
-    outgoing: &Outgoing,
-    tenant: TenantId,
-    message: MessageId,
-    room: RoomId,
-    status: &str,
-    error: &serde_json::Value,
-) -> anyhow::Result<()> {
-    let now = outgoing.clock.now();
-    let mut tx = outgoing.db.begin().await?;
-    if store::mark_ended(&mut tx, tenant, message, status, error).await? {
-        receipts::announce(&mut tx, tenant, &[Changed { message, room }], now).await?;
-    }
-    tx.commit().await?;
-    outgoing.bell.ring(Topic::Events(tenant));
-    Ok(())
-}
-
-/// The `error` of a message.
-fn problem(slug: &str, detail: &str, why: Option<&GraphError>) -> serde_json::Value {
-    json!({
-        "type": format!("/problems/{slug}"),
-        "detail": detail,
-        "meta_code": why.and_then(|it| it.code),
-        "meta_subcode": why.and_then(|it| it.subcode),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_a_minute() {
-        for (attempts, chance, expected_ms) in
-            [(1, 0.0, 1000), (2, 0.0, 2000), (4, 0.0, 8000), (4, 1.0, 10_000), (9, 0.0, 60_000), (500, 0.0, 60_000)]
-        {
-            assert_eq!(next_wait(attempts, chance), TimeDelta::milliseconds(expected_ms), "{attempts}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     db::bell::{Bell, Topic},
     ids::{RoomId, TenantId, UserId},
     rooms::{
-        self, AuthorKind, Direction, MessageView, Status, WindowMode,
+        self, AuthorKind, Direction, MessageView, Status, Window, WindowMode,
         events::shown,
         say::{self, Writer},
         store::LockedRoom,
@@ -35,6 +35,30 @@ pub struct Draft {
     pub key: Option<(String, [u8; 32])>,
 }
 
+/// A window that is closed to one writer, and to whom it is not.
+#[derive(Clone, Debug)]
+pub struct WindowShut {
+    /// As the room shows it.
+    pub window: Window,
+    /// A person may still answer; the writer was none.
+    pub people_until: Option<Moment>,
+}
+
+impl WindowShut {
+    /// Whether the room's window is closed to a person, or to a machine.
+    #[must_use]
+    pub fn of(room: &LockedRoom, is_person: bool, now: Moment) -> Option<Self> {
+        // The longer window is for people.
+        let mode = |human_agent| window(room.opened, human_agent, now).mode;
+        if room.channel != "messenger" || mode(room.human_agent && is_person) != WindowMode::Closed {
+            return None;
+        }
+        let shown = window(room.opened, room.human_agent, now);
+        let people_until = shown.human_agent_until.filter(|_| shown.mode != WindowMode::Closed);
+        Some(Self { window: shown, people_until })
+    }
+}
+
 /// Why a reply is not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -49,7 +73,10 @@ pub enum WriteError {
     Closed,
     /// Messenger does not allow a reply now.
     #[error("the messaging window is closed")]
-    WindowClosed,
+    WindowClosed(WindowShut),
+    /// Messenger has said that the contact cannot be reached; with the `error` of the message that met it.
+    #[error("the contact cannot be reached")]
+    Unreachable(Value),
     /// Somebody wrote after `seen_seq`.
     #[error("there are newer messages")]
     Newer(Vec<MessageView>),
@@ -139,10 +166,11 @@ async fn check_place(
     if !errors.is_empty() {
         return Err(WriteError::Invalid(errors));
     }
-    // The longer window is for people.
-    let human_agent = room.human_agent && !is_bot;
-    if room.channel == "messenger" && window(room.opened, human_agent, now).mode == WindowMode::Closed {
-        return Err(WriteError::WindowClosed);
+    if let Some(shut) = WindowShut::of(room, !is_bot, now) {
+        return Err(WriteError::WindowClosed(shut));
+    }
+    if let Some(error) = &room.unreachable {
+        return Err(WriteError::Unreachable(error.clone()));
     }
     if let Some(seen) = draft.seen_seq {
         // What the caller wrote themselves, and what the gateway said by itself, they need not have seen.

@@ -7,6 +7,7 @@ pub mod receipts;
 pub mod receive;
 pub mod say;
 pub mod store;
+pub mod window_watch;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -134,17 +134,28 @@ pub struct Changed {
     pub room: RoomId,
 }
 
-/// Tells the log that messages changed.
+/// Tells the log that messages of a tenant changed.
 ///
 /// # Errors
 /// The database's.
 pub async fn announce(tx: &mut PgConnection, tenant: TenantId, changed: &[Changed], now: Moment) -> sqlx::Result<()> {
-    let mut log = Vec::with_capacity(changed.len());
-    for it in changed {
-        let Some(view) = store::find_message(tx, tenant, it.message).await? else { continue };
-        let holder = store::receipts::find_holder(tx, tenant, it.room).await?;
-        log.push(NewEvent::message(tenant, Kind::MessageUpdated, &view, holder));
+    let changed: Vec<_> = changed.iter().map(|it| (tenant, *it)).collect();
+    announce_all(tx, &changed, now).await
+}
+
+/// Tells the logs of several tenants that messages changed: two statements for all of them.
+///
+/// # Errors
+/// The database's.
+pub async fn announce_all(tx: &mut PgConnection, changed: &[(TenantId, Changed)], now: Moment) -> sqlx::Result<()> {
+    if changed.is_empty() {
+        return Ok(());
     }
+    let views = store::list_changed(tx, changed).await?;
+    let log: Vec<_> = views
+        .iter()
+        .map(|(tenant, view, holder)| NewEvent::message(*tenant, Kind::MessageUpdated, view, *holder))
+        .collect();
     events::append(tx, now, &log).await
 }
 

@@ -2,6 +2,11 @@
 
 pub mod receipts;
 pub mod receive;
+mod windows;
+
+pub use windows::*;
+
+use std::collections::HashMap;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -10,6 +15,7 @@ use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView,
     RoomWidget, Status,
     events::{Cursor, EventView, Logged, NewEvent},
+    receipts::Changed,
     window,
 };
 use crate::{
@@ -185,13 +191,17 @@ pub struct LockedRoom {
     pub human_agent: bool,
     pub tags_required: bool,
     pub opened: Opened,
+    /// Why the contact cannot be reached before they write again.
+    pub unreachable: Option<serde_json::Value>,
 }
 
 /// Locks a room until the transaction ends.
 pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
-            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at
+            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+                then c.unreachable_error end as unreachable
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
@@ -217,6 +227,7 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         human_agent: it.human_agent,
         tags_required: it.tags_required,
         opened: opened!(it),
+        unreachable: it.unreachable,
     }))
 }
 
@@ -293,6 +304,29 @@ pub async fn find_message(
     .fetch_optional(db)
     .await?;
     Ok(row.map(|it| message!(it)))
+}
+
+/// Messages that changed, in order of room and `seq`, each with its tenant and who holds its room.
+pub async fn list_changed(
+    db: &mut PgConnection,
+    changed: &[(TenantId, Changed)],
+) -> sqlx::Result<Vec<(TenantId, MessageView, Option<UserId>)>> {
+    let (tenants, ids): (Vec<_>, Vec<_>) = changed.iter().map(|(tenant, it)| (tenant.0, it.message.0)).unzip();
+    let rows = sqlx::query!(
+        r#"select m.tenant_id, r.agent_id, m.id, m.room_id, m.seq, m.direction as "direction: Direction",
+            m.author_kind as "author_kind: AuthorKind", m.author_id, m.author_name, m.content, m.reply_to, m.reactions,
+            m.status as "status: Delivery", m.edited_at, m.error, m.external_id, m.created_at, m.sent_at, m.delivered_at, m.read_at
+        from unnest($1::uuid[], $2::uuid[]) as v (tenant_id, id)
+        join messages m on m.tenant_id = v.tenant_id and m.id = v.id
+        join rooms r on r.tenant_id = m.tenant_id and r.id = m.room_id
+        order by m.tenant_id, m.room_id, m.seq"#,
+        &tenants,
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    let changed = rows.into_iter().map(|it| (TenantId(it.tenant_id), it.agent_id.map(UserId), message!(it)));
+    Ok(changed.map(|(tenant, holder, view)| (tenant, view, holder)).collect())
 }
 
 /// Stores messages, one statement for all of them. Their rooms are locked and their external ids known to be new.
@@ -493,6 +527,57 @@ pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i6
         Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }
     });
     Ok(events.collect())
+}
+
+/// What [`list_news`] found.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Each with its tenant, in the order of each tenant's log.
+    pub events: Vec<(TenantId, Logged)>,
+    /// Who may have more, because the limit was reached.
+    pub full: Vec<TenantId>,
+    /// Who has events that a running transaction can still be overtaking.
+    pub held_back: Vec<TenantId>,
+}
+
+/// The same as [`list_events`] for several tenants at once, each behind its own cursor.
+pub async fn list_news(db: &PgPool, after: &[(TenantId, Cursor)], limit: i64) -> sqlx::Result<News> {
+    let rows = sqlx::query!(
+        r#"select f.tenant_id as "tenant_id!", e.xid::text::bigint as "xid!", e.seq, e.at, e.kind, e.room_id, e.agent_id,
+            e.former_agent_id, e.is_settled as "is_settled!", case when e.is_settled then e.data end as data
+        from unnest($1::uuid[], $2::text[], $3::bigint[]) as f (tenant_id, xid, seq)
+        cross join lateral (
+            select *, xid < pg_snapshot_xmin(pg_current_snapshot()) as is_settled
+            from events
+            where tenant_id = f.tenant_id and (xid, seq) > (f.xid::xid8, f.seq)
+            order by xid, seq
+            limit $4) as e"#,
+        &after.iter().map(|it| it.0.0).collect::<Vec<_>>(),
+        &after.iter().map(|it| it.1.xid.to_string()).collect::<Vec<_>>(),
+        &after.iter().map(|it| it.1.seq).collect::<Vec<_>>(),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut news = News::default();
+    let mut counts: HashMap<TenantId, i64> = HashMap::new();
+    for it in rows {
+        let tenant = TenantId(it.tenant_id);
+        *counts.entry(tenant).or_default() += 1;
+        let Some(data) = it.data.filter(|_| it.is_settled) else {
+            if news.held_back.last() != Some(&tenant) {
+                news.held_back.push(tenant);
+            }
+            continue;
+        };
+        let cursor = Cursor { xid: it.xid, seq: it.seq };
+        let event =
+            EventView { id: cursor.to_string(), kind: it.kind, at: it.at, room_id: it.room_id.map(RoomId), data };
+        news.events.push((tenant, Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }));
+    }
+    news.full =
+        counts.into_iter().filter(|it| it.1 == limit && !news.held_back.contains(&it.0)).map(|it| it.0).collect();
+    Ok(news)
 }
 
 /// The end of a tenant's log: where a stream without a cursor begins.

@@ -121,6 +121,26 @@ impl Core {
         told
     }
 
+    /// The same at a later moment of the clock.
+    pub fn deliver_at(self: &Arc<Self>, event: Event, due: Moment) {
+        let id = {
+            let mut world = self.world();
+            if target(&world, &event).is_none() {
+                return;
+            }
+            enter(&mut world, &event)
+        };
+        self.set_state(id, DeliveryState::WaitsUntil(due));
+        let core = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = core.stop.cancelled() => return,
+                () = wait_until(&core.clock, due) => core.set_state(id, DeliveryState::Underway),
+            }
+            core.spawn(id, Arc::new(event), None);
+        });
+    }
+
     fn spawn(self: &Arc<Self>, id: u64, event: Arc<Event>, tell: Option<oneshot::Sender<()>>) {
         let core = Arc::clone(self);
         tokio::spawn(async move {

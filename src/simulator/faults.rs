@@ -1,5 +1,7 @@
 //! What goes wrong, by script, and how this Messenger behaves.
 
+use chrono::TimeDelta;
+
 use super::Simulator;
 
 /// What happens to a send.
@@ -20,8 +22,42 @@ pub enum Fault {
     Timeout,
     /// Accepted and sent; then the connection breaks before the answer.
     DropAfterSending,
+    /// The connection breaks before anything is sent.
+    DropBeforeSending,
     /// An edge server answers 502 with a page of HTML; nothing is sent.
     Http502,
+    /// "Too many calls" of the Page, with the minutes until calls are allowed again in the usage header; nothing is sent.
+    Throttle {
+        /// How long.
+        minutes: u64,
+    },
+    /// 429 without a body, with `Retry-After`; nothing is sent.
+    RetryAfter {
+        /// How long.
+        seconds: u64,
+    },
+    /// Accepted and sent; the answer takes this long, by the machine's clock.
+    Slow {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Nothing goes wrong; lets a script say which of the next sends meet their faults.
+    Nothing,
+}
+
+impl Fault {
+    /// A refusal in Graph's shape with status 400.
+    #[must_use]
+    pub fn error(code: i64, subcode: Option<i64>, message: &str) -> Self {
+        Self::Error { http_status: 400, code, subcode, message: message.to_owned() }
+    }
+
+    /// What Graph says when it has a moment of weakness: 500 and code 2.
+    #[must_use]
+    pub fn hiccup() -> Self {
+        let message = "(#2) Service temporarily unavailable".to_owned();
+        Self::Error { http_status: 500, code: 2, subcode: None, message }
+    }
 }
 
 impl Simulator {
@@ -36,6 +72,16 @@ impl Simulator {
         let page = world.page_mut(page_id);
         page.token = token.to_owned();
         page.is_token_dead = false;
+    }
+
+    /// The Page hangs: calls that send get no answer and send nothing, until it is switched off again.
+    pub fn set_hanging(&self, page_id: &str, on: bool) {
+        self.core.world().page_mut(page_id).is_hanging = on;
+    }
+
+    /// Whether asking for the Page's conversations is refused, as without the permission `pages_read_engagement`.
+    pub fn hide_conversations(&self, page_id: &str, on: bool) {
+        self.core.world().page_mut(page_id).hides_conversations = on;
     }
 
     /// The Page's next sends meet these faults, one each, in order; sender actions are left alone.
@@ -62,6 +108,16 @@ impl Simulator {
     /// Whether accepted sends cause a delivery receipt; on at first.
     pub fn set_receipts(&self, on: bool) {
         self.core.world().options.receipts = on;
+    }
+
+    /// Echoes come this much later than the answer, by the simulator's clock; at first at once, mostly before the answer.
+    pub fn set_echo_delay(&self, delay: TimeDelta) {
+        self.core.world().options.echo_delay = delay;
+    }
+
+    /// Delivery receipts overtake the echoes of their messages; off at first.
+    pub fn set_receipts_first(&self, on: bool) {
+        self.core.world().options.receipts_first = on;
     }
 
     /// Delivers every event twice, as Meta does now and then; off at first.

@@ -1,8 +1,8 @@
 //! A pretend Messenger: a Graph API with a memory, signed webhooks with Meta's retries, and a small page to type on.
 //!
 //! `chatgate simulate`, `chatgate demo` and the test suite use the same one. It knows nothing of the gateway beyond
-//! what Meta would know: a callback URL, a verify token, an app secret. Deliberately absent: login dialogs, the
-//! Conversations API, personas, conversation routing and rate limits that bite (the headers are there).
+//! what Meta would know: a callback URL, a verify token, an app secret. Deliberately absent: login dialogs, personas,
+//! conversation routing and rate limits that bite by themselves (the headers are there, and scripted throttles).
 
 mod delivery;
 mod events;

@@ -67,6 +67,11 @@ async fn say(
     psid: &str,
     message: &Value,
 ) -> Result<Response, GraphError> {
+    let is_hanging = core.world().page_mut(page_id).is_hanging;
+    if is_hanging {
+        hang(core).await;
+        return Ok(broken(call));
+    }
     let now = core.clock.now();
     let (fault, mid) = {
         let mut world = core.world();
@@ -76,7 +81,13 @@ async fn say(
                 return Err(GraphError { status: http_status, ..GraphError::new(code, subcode, message) });
             }
             Some(Fault::Http502) => return Ok(bad_gateway()),
-            Some(Fault::Timeout | Fault::DropAfterSending) | None => {}
+            Some(Fault::DropBeforeSending) => return Ok(broken(call)),
+            Some(Fault::Throttle { minutes }) => return Ok(throttled(page_id, minutes)),
+            Some(Fault::RetryAfter { seconds }) => {
+                let headers = [(header::RETRY_AFTER, seconds.to_string())];
+                return Ok((StatusCode::TOO_MANY_REQUESTS, headers).into_response());
+            }
+            Some(Fault::Timeout | Fault::DropAfterSending | Fault::Slow { .. } | Fault::Nothing) | None => {}
         }
         let mut sent = read_message(message)?;
         let at_ms = world.stamp_ms(now);
@@ -94,26 +105,48 @@ async fn say(
     };
     core.changed(page_id, psid);
     match fault {
-        Some(Fault::Timeout) => tokio::select! {
-            () = core.stop.cancelled() => {}
-            () = tokio::time::sleep(HANGS_FOR) => {}
-        },
+        Some(Fault::Timeout) => hang(core).await,
+        Some(Fault::Slow { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
         Some(Fault::DropAfterSending) => return Ok(broken(call)),
         _ => {}
     }
     Ok(Json(json!({"recipient_id": psid, "message_id": mid})).into_response())
 }
 
-/// Echo first, then the delivery receipt, each if switched on.
+async fn hang(core: &Core) {
+    tokio::select! {
+        () = core.stop.cancelled() => {}
+        () = tokio::time::sleep(HANGS_FOR) => {}
+    }
+}
+
+fn throttled(page_id: &str, minutes: u64) -> Response {
+    let usage = json!({page_id: [{"type": "messenger", "call_count": 100, "total_cputime": 25, "total_time": 25,
+        "estimated_time_to_regain_access": minutes}]});
+    let message = "(#80006) There have been too many calls to this messenger account. Wait a bit and try again.";
+    let mut answer = GraphError::new(80_006, None, message).into_response();
+    if let Ok(usage) = usage.to_string().parse() {
+        answer.headers_mut().insert("x-business-use-case-usage", usage);
+    }
+    answer
+}
+
+/// Echo first, then the delivery receipt, each if switched on; unless the switches say otherwise.
 async fn tell_app(core: Arc<Core>, page_id: String, psid: String, sent: SentMessage) {
     let (options, app_id) = {
         let mut world = core.world();
         (world.options, world.page_mut(&page_id).app_id.clone())
     };
-    if options.echoes {
-        let _ = core.deliver(events::echo(&page_id, &psid, &app_id, &sent)).await;
+    if options.receipts && options.receipts_first {
+        let _ = core.deliver(events::receipt(&page_id, &psid, &sent)).await;
     }
-    if options.receipts {
+    let echo = events::echo(&page_id, &psid, &app_id, &sent);
+    if options.echoes && options.echo_delay > TimeDelta::zero() {
+        core.deliver_at(echo, core.clock.now() + options.echo_delay);
+    } else if options.echoes {
+        let _ = core.deliver(echo).await;
+    }
+    if options.receipts && !options.receipts_first {
         // Not waited for: the delivery is entered by now, and that is what `settle` looks at.
         drop(core.deliver(events::receipt(&page_id, &psid, &sent)));
     }

@@ -9,6 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use chrono::TimeDelta;
 use futures::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -112,36 +113,69 @@ async fn add_person(
     (StatusCode::CREATED, Json(json!({"psid": psid}))).into_response()
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PageFault {
     KillToken,
     ReviveToken,
+    Hang,
+    Answer,
     RefuseNext,
     DropNext,
+    LoseNext,
     GatewayNext,
+    HiccupNext,
+    ThrottleNext,
+    SlowNext,
 }
+
+/// One fault, or the same for the next sends.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NewFault {
+    One(PageFault),
+    Times { fault: PageFault, times: usize },
+}
+
+/// Scripted faults of one call.
+const MOST_FAULTS: usize = 1000;
 
 async fn set_fault(
     State(simulator): State<Simulator>,
     Path(page): Path<String>,
-    Json(fault): Json<PageFault>,
+    Json(fault): Json<NewFault>,
 ) -> StatusCode {
     if simulator.core.world().page(&page).is_none() {
         return StatusCode::NOT_FOUND;
     }
-    match fault {
-        PageFault::KillToken => simulator.kill_token(&page),
-        PageFault::ReviveToken => simulator.core.world().page_mut(&page).is_token_dead = false,
-        PageFault::RefuseNext => {
-            let message = "(#551) This person isn't available right now.".to_owned();
-            let refusal = Fault::Error { http_status: 400, code: 551, subcode: Some(1_545_041), message };
-            simulator.fail_next_sends(&page, vec![refusal]);
-        }
-        PageFault::DropNext => simulator.fail_next_sends(&page, vec![Fault::DropAfterSending]),
-        PageFault::GatewayNext => simulator.fail_next_sends(&page, vec![Fault::Http502]),
+    let (fault, times) = match fault {
+        NewFault::One(fault) => (fault, 1),
+        NewFault::Times { fault, times } => (fault, times.min(MOST_FAULTS)),
+    };
+    if let Some(next) = switch(&simulator, &page, fault) {
+        simulator.fail_next_sends(&page, vec![next; times]);
     }
     StatusCode::NO_CONTENT
+}
+
+/// Throws the Page's switch, or names what the next sends shall meet.
+fn switch(simulator: &Simulator, page: &str, fault: PageFault) -> Option<Fault> {
+    match fault {
+        PageFault::KillToken => simulator.kill_token(page),
+        PageFault::ReviveToken => simulator.core.world().page_mut(page).is_token_dead = false,
+        PageFault::Hang => simulator.set_hanging(page, true),
+        PageFault::Answer => simulator.set_hanging(page, false),
+        PageFault::RefuseNext => {
+            return Some(Fault::error(551, Some(1_545_041), "(#551) This person isn't available right now."));
+        }
+        PageFault::DropNext => return Some(Fault::DropAfterSending),
+        PageFault::LoseNext => return Some(Fault::DropBeforeSending),
+        PageFault::GatewayNext => return Some(Fault::Http502),
+        PageFault::HiccupNext => return Some(Fault::hiccup()),
+        PageFault::ThrottleNext => return Some(Fault::Throttle { minutes: 1 }),
+        PageFault::SlowNext => return Some(Fault::Slow { ms: 5000 }),
+    }
+    None
 }
 
 #[derive(Deserialize)]
@@ -149,13 +183,24 @@ struct NewOptions {
     duplicates: Option<bool>,
     echoes: Option<bool>,
     receipts: Option<bool>,
+    receipts_first: Option<bool>,
+    late_echoes: Option<bool>,
+    usage_percent: Option<u32>,
 }
+
+/// What the page's switch for late echoes means.
+const LATE: TimeDelta = TimeDelta::seconds(10);
 
 async fn set_options(State(simulator): State<Simulator>, Json(new): Json<NewOptions>) -> StatusCode {
     let options = &mut simulator.core.world().options;
     options.duplicates = new.duplicates.unwrap_or(options.duplicates);
     options.echoes = new.echoes.unwrap_or(options.echoes);
     options.receipts = new.receipts.unwrap_or(options.receipts);
+    options.receipts_first = new.receipts_first.unwrap_or(options.receipts_first);
+    options.usage_percent = new.usage_percent.unwrap_or(options.usage_percent);
+    if let Some(is_late) = new.late_echoes {
+        options.echo_delay = if is_late { LATE } else { TimeDelta::zero() };
+    }
     StatusCode::NO_CONTENT
 }
 
@@ -278,6 +323,7 @@ fn show_pages(world: &World) -> Value {
         let people: Vec<Value> = page.people.iter().map(|(psid, person)| show_person(psid, person)).collect();
         json!({
             "id": id, "name": page.name, "is_token_dead": page.is_token_dead, "faults": page.faults.len(),
+            "is_hanging": page.is_hanging,
             "is_installed": page.installed.is_some(), "people": people,
         })
     };
@@ -285,7 +331,11 @@ fn show_pages(world: &World) -> Value {
     let options = &world.options;
     json!({
         "pages": pages,
-        "options": {"duplicates": options.duplicates, "echoes": options.echoes, "receipts": options.receipts},
+        "options": {
+            "duplicates": options.duplicates, "echoes": options.echoes, "receipts": options.receipts,
+            "receipts_first": options.receipts_first, "late_echoes": options.echo_delay > TimeDelta::zero(),
+            "usage_percent": options.usage_percent,
+        },
     })
 }
 

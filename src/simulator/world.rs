@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::{Delivery, Fault};
@@ -90,11 +91,21 @@ pub(super) struct Options {
     pub duplicates: bool,
     pub require_proof: bool,
     pub usage_percent: u32,
+    pub echo_delay: TimeDelta,
+    pub receipts_first: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { echoes: true, receipts: true, duplicates: false, require_proof: false, usage_percent: 1 }
+        Self {
+            echoes: true,
+            receipts: true,
+            duplicates: false,
+            require_proof: false,
+            usage_percent: 1,
+            echo_delay: TimeDelta::zero(),
+            receipts_first: false,
+        }
     }
 }
 
@@ -111,6 +122,8 @@ pub(super) struct Page {
     pub name: String,
     pub token: String,
     pub is_token_dead: bool,
+    pub is_hanging: bool,
+    pub hides_conversations: bool,
     /// The fields this Page sends to its app; `None` when the app is not installed.
     pub installed: Option<Vec<String>>,
     pub people: BTreeMap<String, Person>,

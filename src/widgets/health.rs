@@ -83,6 +83,21 @@ impl Health {
     }
 }
 
+impl Health {
+    /// The same with wrong signatures that came since the last look: they stop every message, and nobody would look.
+    #[must_use]
+    pub fn with_signatures(self, app: &StoredApp) -> Self {
+        match app.signature_failed_at {
+            Some(at) if app.signature_failures > 0 => self.with(of_signatures(app, at)),
+            // What an earlier look found is over since a right one came.
+            Some(at) if self.checks.iter().any(|it| it.name == SIGNATURE && it.state != State::Ok) => {
+                self.with(of_signatures(app, at))
+            }
+            _ => self,
+        }
+    }
+}
+
 /// What looking at a Page told.
 #[derive(Clone, Debug)]
 pub struct Findings {
@@ -151,14 +166,20 @@ fn of_webhooks(app: &StoredApp, now: Moment) -> [Check; 2] {
         (None, None) => (State::Attention, "Facebook has not verified the callback yet.".to_owned()),
     };
     let webhook = check("webhook", state, detail, now);
+    [webhook, of_signatures(app, now)]
+}
+
+const SIGNATURE: &str = "signature";
+
+fn of_signatures(app: &StoredApp, at: Moment) -> Check {
     let (state, detail) = match app.signature_failures {
         0 => (State::Ok, "No wrong signatures.".to_owned()),
         count => {
-            let at = app.signature_failed_at.map_or_else(String::new, |at| format!(", the last at {}", show(at)));
-            (State::Attention, format!("{count} wrong or missing signatures{at}: does the app secret fit?"))
+            let last = app.signature_failed_at.map_or_else(String::new, |at| format!(", the last at {}", show(at)));
+            (State::Attention, format!("{count} wrong or missing signatures{last}: does the app secret fit?"))
         }
     };
-    [webhook, check("signature", state, detail, now)]
+    check(SIGNATURE, state, detail, at)
 }
 
 fn check(name: &str, state: State, detail: impl Into<String>, at: Moment) -> Check {

@@ -86,7 +86,7 @@ impl StoredWidget {
             tags: self.tags.clone(),
             texts: self.texts.clone(),
             messenger: Some(messenger),
-            health: self.health.clone(),
+            health: self.health.clone().with_signatures(&self.app),
             created_at: self.created_at,
             updated_at: self.updated_at,
         }

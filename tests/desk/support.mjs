@@ -81,7 +81,8 @@ export async function looks(name, page) {
     ['narrow', () => page.setViewportSize({ width: 360, height: 740 })],
   ]) {
     await change();
-    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    // Two frames to draw, and a moment for the browser to paint what changed its colour.
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60)))));
     await shot(`${name}-${look}`, page);
     // Through the debugger, so that the page's content policy may stay as strict as it is.
     await page.evaluate(axe);

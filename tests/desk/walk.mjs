@@ -48,6 +48,19 @@ await step('the first page is small: less than 150 KB on the wire', async () => 
   await session.detach();
 });
 
+await step('files are kept by the browser, the page is not, and only files of our own may run', async () => {
+  const { request } = desk.context();
+  const page = await request.get(new URL('/desk/chats/of/any/depth', CHATGATE_URL).href);
+  equal(page.headers()['cache-control'], 'no-cache', "the page's cache life");
+  const policy = page.headers()['content-security-policy'];
+  truthy(policy.includes("default-src 'none'") && policy.includes("script-src 'self'") && !policy.includes('unsafe'), `a strict policy (${policy})`);
+  const file = (await page.text()).match(/\/desk\/assets\/[^"]+\.js/)[0];
+  const script = await request.get(new URL(file, CHATGATE_URL).href);
+  matches(script.headers()['cache-control'], /immutable/, "a file's cache life");
+  equal(script.headers()['content-encoding'], 'gzip', "a file's encoding");
+  equal((await request.get(new URL('/desk/assets/none.js', CHATGATE_URL).href)).status(), 404, 'a file that is not there');
+});
+
 await step('the desk asks for a login, and a wrong password is refused with a sentence', async () => {
   equal(await at('login-tenant').inputValue(), TENANT, 'the prefilled tenant');
   equal(await at('login-email').inputValue(), 'ben@demo.test', 'the prefilled e-mail');

@@ -1,6 +1,7 @@
 //! The real binary, killed: everything answered 200 is there afterwards exactly once, every reply went out once or is uncertain.
 
 use std::{
+    collections::HashMap,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -8,21 +9,23 @@ use std::{
 
 use chatgate::{channels::meta::signature, clock::Clock, secret::Secret, simulator::Simulator};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     Api,
-    logs::{APP_SECRET, PAGE_TOKEN, PASSWORD},
+    cluster::TestDatabase,
+    logs::{APP_SECRET, PAGE_TOKEN, PASSWORD, WORDS, seen},
     world::{APP_ID, PAGE_ID, id},
 };
 
 const OPERATOR: &str = "cgo_operator-token-of-the-crash-tests";
 
 /// A directory of its own, removed at the end; short, because socket paths are.
-struct Home(std::path::PathBuf);
+pub struct Home(pub std::path::PathBuf);
 
 impl Home {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("cg-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir_all(&path).unwrap();
@@ -32,21 +35,27 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
+        let log = std::fs::read_to_string(self.0.join("log")).unwrap_or_default();
         drop(std::fs::remove_dir_all(&self.0));
+        if !std::thread::panicking() {
+            seen(&log);
+            assert!(!log.contains(WORDS), "a customer's words are in the log");
+            assert!(!log.contains("panicked at"), "{log}");
+        }
     }
 }
 
-struct Server {
+pub struct Server {
     child: Child,
-    base: String,
+    pub base: String,
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
-    async fn start(home: &Path, facebook: &str, port: u16, more: &[(&str, &str)]) -> Self {
+    pub async fn start(home: &Path, facebook: &str, port: u16, more: &[(&str, &str)]) -> Self {
         let base = format!("http://127.0.0.1:{port}");
         let child = Command::new(env!("CARGO_BIN_EXE_chatgate"))
             .arg("serve")
@@ -81,9 +90,18 @@ impl Server {
         }
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+}
+
+impl Server {
+    /// Resident memory, in MiB.
+    pub fn resident_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|it| it.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 }
 
@@ -94,14 +112,14 @@ impl Drop for Server {
     }
 }
 
-struct Facebook {
-    simulator: Simulator,
-    base: String,
-    stop: CancellationToken,
+pub struct Facebook {
+    pub simulator: Simulator,
+    pub base: String,
+    pub stop: CancellationToken,
 }
 
 impl Facebook {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let simulator = Simulator::new(Clock::System);
         simulator.add_app(APP_ID, APP_SECRET);
         simulator.add_page(APP_ID, PAGE_ID, "Acme Page", PAGE_TOKEN);
@@ -115,7 +133,7 @@ impl Facebook {
 }
 
 /// A tenant with a Page, a queue with auto-accept, and a ready agent; the agent, the admin and the webhook's path.
-async fn furnish(base: &str) -> (Api, Api, String) {
+pub async fn furnish(base: &str) -> (Api, Api, String) {
     let operator = Api::new(base, Some(OPERATOR));
     let admin = json!({ "email": "ada@acme.test", "name": "Ada", "password": PASSWORD });
     operator.post("/tenants", json!({ "slug": "acme", "name": "Acme", "admin": admin })).await.expect(201);
@@ -149,14 +167,14 @@ async fn log_in(base: &str, email: &str) -> Api {
     Api::new(base, session["token"].as_str())
 }
 
-fn body(psid: &str, mid: &str) -> String {
+pub fn body(psid: &str, mid: &str) -> String {
     let event = json!({ "sender": { "id": psid }, "recipient": { "id": PAGE_ID }, "timestamp": Clock::System.now().timestamp_millis(),
-        "message": { "mid": mid, "text": mid } });
+        "message": { "mid": mid, "text": WORDS } });
     json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": 1, "messaging": [event] }] }).to_string()
 }
 
 /// Posts until told to stop, as fast as answers come; what was answered 200.
-async fn pour(base: String, path: String, line: usize, stop: CancellationToken) -> Vec<String> {
+pub async fn pour(base: String, path: String, line: usize, stop: CancellationToken) -> Vec<String> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
     let mut accepted = Vec::new();
     for n in 0.. {
@@ -169,7 +187,10 @@ async fn pour(base: String, path: String, line: usize, stop: CancellationToken) 
         let request = client.post(format!("{base}{path}")).header("x-hub-signature-256", signature).body(body);
         match request.send().await {
             Ok(answer) if answer.status() == 200 => accepted.push(mid),
-            Ok(answer) => assert_eq!(answer.status(), 503),
+            Ok(answer) => {
+                assert_eq!(answer.status(), 503);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             // Down: Meta would wait a moment, too.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
@@ -177,8 +198,43 @@ async fn pour(base: String, path: String, line: usize, stop: CancellationToken) 
     accepted
 }
 
-/// All texts of inbound messages, once the `accepted` are among them or have had their time.
-async fn all_inbound(admin: &Api, accepted: &[String]) -> Vec<String> {
+/// The room that the agent has been given, once there is one.
+pub async fn active_room(agent: &Api) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let rooms = agent.get("/me/rooms").await.expect(200);
+        if let Some(room) = rooms["items"].as_array().unwrap().iter().find(|it| it["status"] == "active") {
+            return room.clone();
+        }
+        assert!(Instant::now() < deadline, "no room");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// How a gateway of its own process finds a test's database.
+pub fn database_url(database: &TestDatabase) -> String {
+    url(&database.options)
+}
+
+pub fn url(options: &PgConnectOptions) -> String {
+    let socket = options.get_socket().unwrap().display().to_string().replace('/', "%2F");
+    let (user, port, name) = (options.get_username(), options.get_port(), options.get_database().unwrap());
+    format!("postgres://{user}@{socket}:{port}/{name}")
+}
+
+/// What `chatgate ledger verify` prints; it fails if anything is unexplained.
+pub fn ledger_sums(home: &Path, more: &[(&str, &str)]) -> HashMap<String, i64> {
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_chatgate"));
+    verify.args(["ledger", "verify"]).current_dir(home).env_remove("DATABASE_URL").envs(more.iter().copied());
+    let output = verify.env("CHATGATE__DATA_DIR", home.join("data")).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    let lines = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.map(|it| (it[0].to_owned(), it[1].parse().unwrap())).collect()
+}
+
+/// The ids of all inbound messages, once the `accepted` are among them or have had their time.
+pub async fn all_inbound(admin: &Api, accepted: &[String]) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let mut texts = Vec::new();
@@ -195,7 +251,7 @@ async fn all_inbound(admin: &Api, accepted: &[String]) -> Vec<String> {
                     items
                         .iter()
                         .filter(|it| it["direction"] == "inbound")
-                        .map(|it| it["content"]["text"].as_str().unwrap().to_owned()),
+                        .map(|it| it["external_id"].as_str().unwrap().to_owned()),
                 );
             }
         }
@@ -243,6 +299,9 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     assert_eq!(sorted.len(), stored.len(), "something is there twice");
     let lost: Vec<_> = accepted.iter().filter(|it| sorted.binary_search(it).is_err()).collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
+    // Beside the server, through the PostgreSQL that it runs.
+    let sums = ledger_sums(&home.0, &[]);
+    assert_eq!((sums["parked"], sums["unexplained"]), (0, 0), "{sums:?}");
     facebook.stop.cancel();
 }
 
@@ -259,15 +318,7 @@ async fn every_reply_goes_out_once_or_is_uncertain() {
     facebook.simulator.add_person(PAGE_ID, psid, "Anna", "Example", None, None);
     facebook.simulator.set_callback(APP_ID, &format!("{}{path}", server.base));
     facebook.simulator.say(PAGE_ID, psid, "hello").await;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let room = loop {
-        let rooms = ben.get("/me/rooms").await.expect(200);
-        if let Some(room) = rooms["items"].as_array().unwrap().iter().find(|it| it["status"] == "active") {
-            break room.clone();
-        }
-        assert!(Instant::now() < deadline, "no room");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let room = active_room(&ben).await;
     let mut written: Vec<String> = Vec::new();
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
     for round in 0..4 {
@@ -316,14 +367,8 @@ async fn every_reply_goes_out_once_or_is_uncertain() {
 async fn two_processes_share_one_database() {
     let home = Home::new("two");
     let facebook = Facebook::open().await;
-    let database = crate::support::cluster::TestDatabase::create().await;
-    let socket = database.options.get_socket().unwrap().display().to_string().replace('/', "%2F");
-    let url = format!(
-        "postgres://{}@{socket}:{}/{}",
-        database.options.get_username(),
-        database.options.get_port(),
-        database.name
-    );
+    let database = TestDatabase::create().await;
+    let url = database_url(&database);
     let key = chatgate::seal::SealKey::generate();
     let more = [("CHATGATE__DATABASE__URL", url.as_str()), ("CHATGATE__SEAL__KEY", key.as_str())];
     let one = Server::start(&home.0, &facebook.base, free_port(), &more).await;

@@ -113,6 +113,7 @@ async fn things(world: &World) -> Vec<(&'static str, String)> {
     let hours = world.admin.post("/working-hours", hours).await.expect(201);
     let key = world.admin.post("/api-keys", json!({ "name": "k", "scopes": ["read"] })).await.expect(201);
     let chats = world.admin.get("/incoming-chats").await.expect(200);
+    let ledger = world.admin.get("/ledger").await.expect(200);
     let answer = world.admin.post("/canned-answers", json!({ "shortcut": "hi", "text": "Hello" })).await.expect(201);
     vec![
         ("rooms", id(&room)),
@@ -124,6 +125,7 @@ async fn things(world: &World) -> Vec<(&'static str, String)> {
         ("users", ben.id.clone()),
         ("agents", ben.id.clone()),
         ("api-keys", id(&key)),
+        ("ledger", id(&ledger["items"][0])),
         ("canned-answers", id(&answer)),
     ]
 }

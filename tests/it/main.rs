@@ -5,17 +5,23 @@
 
 mod support;
 
+mod apply;
 mod commands;
 mod crash;
 mod desk;
 mod doors;
 mod events;
 mod floors;
+mod fuzz;
 mod intake;
+mod ledger;
+mod outage;
 mod replies;
+mod replies_faults;
 mod routing;
 mod routing_settings;
 mod schema;
 mod setup_pages;
 mod setup_people;
+mod traps;
 mod walk;

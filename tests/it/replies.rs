@@ -74,6 +74,7 @@ async fn a_send_in_doubt_is_never_repeated_and_an_echo_settles_it() {
         assert_ne!(message["status"], "uncertain", "the echo has told that it was sent");
         world.simulator.set_echoes(false);
         world.simulator.set_receipts(false);
+        world.simulator.hide_conversations(PAGE_ID, true);
         world.simulator.fail_next_sends(PAGE_ID, vec![Fault::DropAfterSending]);
         ben.replies(&room, "who knows").await;
         world.pass(300).await;

@@ -1,18 +1,49 @@
 //! When Meta lets a page answer, and as what.
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 
 use crate::clock::Moment;
 
-/// How long after a person's last message anything may be answered.
-pub const STANDARD_WINDOW: TimeDelta = TimeDelta::hours(24);
+/// What Meta allows, from a moment on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// For what people do from this day on (year, month, day; UTC).
+    since: (i32, u32, u32),
+    /// How long after a person's last message anything may be answered.
+    pub standard: TimeDelta,
+    /// How long a human (never a machine) may answer, on pages with the feature Human Agent.
+    pub human_agent: TimeDelta,
+    /// How long anything may be answered after a person's first message behind a click on an ad.
+    pub ad: TimeDelta,
+}
 
-/// How long anything may be answered after a person's first message behind a click on an ad. Meta's policy page of
-/// September 2026 says "up to": its refusal of a send is the last word.
-pub const AD_WINDOW: TimeDelta = TimeDelta::days(7);
+/// Meta's policy, oldest first. When it changes, a row is added; its refusal of a send is the last word.
+const POLICIES: &[Policy] = &[
+    // March 2020: 24 hours, and HUMAN_AGENT for a week.
+    Policy {
+        since: (2020, 3, 4),
+        standard: TimeDelta::hours(24),
+        human_agent: TimeDelta::days(7),
+        ad: TimeDelta::hours(24),
+    },
+    // September 2026: "up to" a week after the first message from a click-to-Messenger ad.
+    Policy {
+        since: (2026, 9, 1),
+        standard: TimeDelta::hours(24),
+        human_agent: TimeDelta::days(7),
+        ad: TimeDelta::days(7),
+    },
+];
 
-/// How long a human (never a machine) may answer, on pages with the feature Human Agent.
-pub const HUMAN_AGENT_WINDOW: TimeDelta = TimeDelta::days(7);
+/// The policy for what a person did at a moment.
+#[must_use]
+pub fn policy(at: Moment) -> &'static Policy {
+    let is_in_force = |it: &&Policy| {
+        let (year, month, day) = it.since;
+        NaiveDate::from_ymd_opt(year, month, day).is_some_and(|since| since <= at.date_naive())
+    };
+    POLICIES.iter().rev().find(is_in_force).unwrap_or(&POLICIES[0])
+}
 
 /// What a person did that lets a page answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,14 +58,15 @@ impl Opened {
     /// End of the time in which anything may be answered.
     #[must_use]
     pub fn standard_until(self) -> Option<Moment> {
-        let after = |at: Option<Moment>, window| at.and_then(|at| at.checked_add_signed(window));
-        after(self.last_inbound_at, STANDARD_WINDOW).max(after(self.ad_message_at, AD_WINDOW))
+        let ordinary = self.last_inbound_at.and_then(|at| at.checked_add_signed(policy(at).standard));
+        ordinary.max(self.ad_message_at.and_then(|at| at.checked_add_signed(policy(at).ad)))
     }
 
     /// End of the time in which a human may answer, on pages with the feature Human Agent.
     #[must_use]
     pub fn human_agent_until(self) -> Option<Moment> {
-        self.last_inbound_at.and_then(|at| at.checked_add_signed(HUMAN_AGENT_WINDOW)).max(self.standard_until())
+        let human = self.last_inbound_at.and_then(|at| at.checked_add_signed(policy(at).human_agent));
+        human.max(self.standard_until())
     }
 }
 
@@ -73,7 +105,8 @@ mod tests {
     use super::*;
 
     fn hour(hours: i64) -> Moment {
-        Moment::UNIX_EPOCH + TimeDelta::hours(hours)
+        NaiveDate::from_ymd_opt(2026, 10, 1).expect("a day").and_time(<_>::default()).and_utc()
+            + TimeDelta::hours(hours)
     }
 
     #[track_caller]
@@ -105,5 +138,17 @@ mod tests {
         assert_eq!(path(168, false, 0), AnswerPath::Closed);
         assert_eq!(path(168, false, 160), AnswerPath::Standard { until: hour(184) });
         assert_eq!(path(190, true, 160), AnswerPath::HumanAgent { until: hour(328) });
+    }
+
+    #[test]
+    fn the_policy_of_the_day_counts() {
+        let day = |year, month, day| {
+            NaiveDate::from_ymd_opt(year, month, day).expect("a day").and_time(<_>::default()).and_utc()
+        };
+        let ad = |at| Opened { last_inbound_at: None, ad_message_at: Some(at) }.standard_until();
+        assert_eq!(ad(day(2026, 8, 31)), Some(day(2026, 9, 1)), "the longer window came in September");
+        assert_eq!(ad(day(2026, 9, 1)), Some(day(2026, 9, 8)));
+        assert_eq!(policy(day(2019, 1, 1)).standard, TimeDelta::hours(24), "before the first row it counts, too");
+        assert!(POLICIES.is_sorted_by_key(|it| it.since));
     }
 }

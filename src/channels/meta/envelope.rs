@@ -5,6 +5,9 @@ use std::borrow::Cow;
 
 use super::json::{clean, elements, is_true, member, members, word};
 
+/// Items of one body; Meta sends at most 1000. A body with more is kept as one item.
+const MOST_ITEMS: usize = 20_000;
+
 /// One event of a webhook body, kept as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -84,6 +87,9 @@ pub fn split(raw_body: &[u8]) -> Result<Vec<Item>, Unreadable> {
     let mut items = Vec::with_capacity(entries.len());
     for entry in entries {
         split_entry(&object, entry, &mut items);
+        if items.len() > MOST_ITEMS {
+            return Ok(vec![whole("malformed")]);
+        }
     }
     Ok(items)
 }
@@ -186,6 +192,20 @@ const KINDS: &[(&str, &str)] = &[
     ("pre_checkout", "pre_checkout"),
     ("checkout_update", "checkout_update"),
 ];
+
+/// A kind as a metric's label: the `change.…` and `standby.…` of whatever senders think of would be labels without end.
+#[must_use]
+pub fn kind_label(kind: &str) -> &'static str {
+    const OTHERS: [&str; 7] = ["echo", "message_deleted", "admin_text", "empty", "malformed", "unknown", "unreadable"];
+    match kind.split_once('.') {
+        Some(("standby", _)) => "standby",
+        Some(("change", _)) => "change",
+        _ => {
+            let mut known = KINDS.iter().map(|it| it.1).chain(OTHERS);
+            known.find(|it| *it == kind).unwrap_or("other")
+        }
+    }
+}
 
 fn kind_of(fields: &[(Cow<'_, str>, &str)]) -> &'static str {
     let found = KINDS.iter().find_map(|(key, kind)| Some((*kind, member(fields, key)?)));
@@ -318,6 +338,24 @@ mod tests {
         check(&change(r#"{"field":"inbox_labels","value":{"user":{"id":7}}}"#), &["changes 1/7 change.inbox_labels"]);
         check(&change(r#"{"field":"drop table"}"#), &["changes 1/ change.unknown"]);
         check(&change(r#"{}"#), &["changes 1/ change.unknown"]);
+    }
+
+    #[test]
+    fn labels_are_words_of_ours() {
+        for (kind, label) in [
+            ("message", "message"),
+            ("echo", "echo"),
+            ("standby.message", "standby"),
+            ("change.feed", "change"),
+            ("change.whatever_they_say", "change"),
+            ("unreadable", "unreadable"),
+            ("whatever", "other"),
+        ] {
+            assert_eq!(kind_label(kind), label);
+        }
+        for (_, kind) in KINDS {
+            assert_eq!(kind_label(kind), *kind);
+        }
     }
 
     #[test]

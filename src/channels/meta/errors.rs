@@ -130,29 +130,110 @@ mod tests {
         }
     }
 
+    /// Every row of Meta's documented errors, and of those that others have met.
     #[test]
     fn codes_and_subcodes_say_what_to_do() {
-        check_code(10, 2_018_278, "window");
-        check_code(10, 2_018_300, "owner");
-        check_code(10, 0, "config");
-        check_code(190, 460, "reauth");
-        check_code(190, 0, "reauth");
-        check_code(4, 0, "back off app");
-        check_code(80_006, 0, "back off");
-        check_code(1, 0, "retry once");
-        check_code(1, 99, "retry once");
-        check_code(1, 1_357_046, "maybe sent");
-        check_code(1, 1_965_014, "fail");
-        check_code(1200, 2_018_024, "retry");
-        check_code(551, 1_545_041, "recipient");
-        check_code(200, 1_545_041, "recipient");
-        check_code(200, 2_018_028, "config");
-        check_code(100, 2_018_008, "content");
-        check_code(100, 2_018_218, "no profile");
-        check_code(2_018_247, 0, "no profile");
-        check_code(2_018_300, 0, "owner");
-        check_code(368, 0, "alert");
-        check_code(424_242, 0, "fail");
+        #[rustfmt::skip]
+        let rows = [
+            (-1, 0, "retry once"),
+            (1, 0, "retry once"),
+            (1, 99, "retry once"),
+            (1, 1_357_046, "maybe sent"),
+            (1, 2_018_382, "content"),
+            (1, 1_965_014, "fail"),
+            (2, 0, "retry"),
+            (2, 2_018_344, "config"),
+            (3, 0, "config"),
+            (4, 0, "back off app"),
+            (4, 2_018_022, "back off"),
+            (4, 2_018_354, "fail"),
+            (9, 2_018_352, "back off"),
+            (10, 0, "config"),
+            (10, 2_018_065, "window"),
+            (10, 2_018_278, "window"),
+            (10, 2_534_022, "window"),
+            (10, 2_018_108, "recipient"),
+            (10, 2_018_336, "recipient"),
+            (10, 1_893_015, "recipient"),
+            (10, 1_893_063, "alert"),
+            (10, 1_404_170, "alert"),
+            (10, 2_534_077, "config"),
+            (10, 2_018_300, "owner"),
+            (10, 2_018_028, "config"),
+            (2_018_300, 0, "owner"),
+            (2_018_321, 0, "retry"),
+            (17, 0, "back off"),
+            (17, 2_446_079, "back off"),
+            (32, 0, "back off"),
+            (100, 0, "content"),
+            (100, 33, "no profile"),
+            (100, 2_018_001, "recipient"),
+            (100, 2_018_008, "content"),
+            (100, 2_018_047, "content"),
+            (100, 2_018_074, "content"),
+            (100, 2_018_109, "content"),
+            (100, 2_018_294, "content"),
+            (100, 2_018_014, "fail"),
+            (100, 2_018_034, "fail"),
+            (100, 2_018_032, "content"),
+            (100, 2_018_164, "config"),
+            (100, 2_018_218, "no profile"),
+            (100, 2_018_320, "content"),
+            (100, 2_018_328, "content"),
+            (100, 2_534_037, "owner"),
+            (100, 2_534_013, "config"),
+            (100, 2_534_014, "recipient"),
+            (100, 2_534_015, "content"),
+            (100, 2_534_025, "content"),
+            (100, 2_534_029, "alert"),
+            (102, 0, "reauth"),
+            (190, 0, "reauth"),
+            (190, 458, "reauth"),
+            (190, 459, "reauth"),
+            (190, 460, "reauth"),
+            (190, 463, "reauth"),
+            (190, 464, "reauth"),
+            (190, 467, "reauth"),
+            (190, 492, "reauth"),
+            (190, 2_069_032, "reauth"),
+            (200, 0, "config"),
+            (200, 1_545_041, "recipient"),
+            (200, 2_018_028, "config"),
+            (200, 2_018_027, "fail"),
+            (200, 2_018_021, "fail"),
+            (200, 2_534_041, "config"),
+            (230, 0, "config"),
+            (283, 0, "config"),
+            (341, 0, "back off app"),
+            (368, 0, "alert"),
+            (551, 0, "recipient"),
+            (551, 1_545_041, "recipient"),
+            (613, 0, "back off"),
+            (613, 1996, "back off"),
+            (613, 2_534_040, "back off"),
+            (613, 1_893_016, "fail"),
+            (613, 2_018_338, "alert"),
+            (803, 0, "fail"),
+            (1200, 0, "retry"),
+            (1200, 2_018_024, "retry"),
+            (2022, 0, "alert"),
+            (2_018_218, 0, "no profile"),
+            (2_018_247, 0, "no profile"),
+            (2_018_234, 0, "config"),
+            (2_018_171, 0, "config"),
+            (10_303, 0, "fail"),
+            (10_903, 0, "fail"),
+            (36_000, 0, "content"),
+            (80_001, 0, "back off"),
+            (80_002, 0, "back off"),
+            (80_006, 0, "back off"),
+            (80_008, 0, "back off"),
+            (9_000_001, 0, "fail"),
+            (424_242, 0, "fail"),
+        ];
+        for (code, subcode, expected) in rows {
+            check_code(code, subcode, expected);
+        }
     }
 
     #[test]

@@ -4,23 +4,22 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
 use reqwest::{Client, Method, RequestBuilder, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
+pub use super::usage::Usage;
 pub use super::{
     errors::judge,
     verdict::{Bucket, GraphError, Verdict},
 };
 use super::{errors::refusal, signature::appsecret_proof, usage::usage};
-use crate::secret::Secret;
+use crate::{clock::Moment, secret::Secret};
 
 /// Meta's host answers in milliseconds or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Sending media by URL makes Meta fetch it first, for which it takes up to 10 s (video more, but nobody waits that long).
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Answers are a few hundred bytes; lists of subscribed apps a few thousand.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -68,6 +67,56 @@ pub struct Profile {
     pub picture_url: Option<String>,
 }
 
+/// A message in Meta's own list of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ListedMessage {
+    /// The message's id.
+    pub id: String,
+    /// When it was sent: RFC 3339, but with `+0000` for the zone.
+    #[serde(default)]
+    pub created_time: String,
+    /// Who sent it.
+    #[serde(default)]
+    pub from: Option<Sender>,
+    /// Its text; empty for what is no text.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// Who sent a message.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Sender {
+    /// The page's id, or the person's.
+    pub id: String,
+}
+
+impl ListedMessage {
+    /// When it was sent, if that can be read; whole seconds.
+    #[must_use]
+    pub fn at(&self) -> Option<Moment> {
+        let at = DateTime::parse_from_str(&self.created_time, "%Y-%m-%dT%H:%M:%S%z");
+        Some(at.ok()?.to_utc())
+    }
+}
+
+#[derive(Deserialize)]
+struct Conversation {
+    #[serde(default)]
+    messages: Listed<ListedMessage>,
+}
+
+#[derive(Deserialize)]
+struct Listed<T> {
+    #[serde(default = "Vec::new")]
+    data: Vec<T>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { data: Vec::new() }
+    }
+}
+
 /// An app that receives a page's webhooks.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SubscribedApp {
@@ -88,8 +137,8 @@ pub struct Access<'a> {
 }
 
 impl Graph {
-    /// A client for `base` (`https://graph.facebook.com`) and `version` (`v26.0`).
-    pub fn new(base: &str, version: &str) -> Result<Self, GraphSetupError> {
+    /// A client for `base` (`https://graph.facebook.com`) and `version` (`v26.0`) that waits for an answer for at most `patience`.
+    pub fn new(base: &str, version: &str, patience: Duration) -> Result<Self, GraphSetupError> {
         let base = Url::parse(base).map_err(|_| GraphSetupError::Base)?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(GraphSetupError::Base);
@@ -98,7 +147,7 @@ impl Graph {
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
+            .timeout(patience)
             .redirect(redirect::Policy::none())
             .no_proxy()
             .build()
@@ -107,11 +156,25 @@ impl Graph {
     }
 
     /// Sends one message on behalf of a page. A body of a sender action is for [`Graph::act`].
-    pub async fn send(&self, access: Access<'_>, page_id: &str, body: &Value) -> Verdict {
+    pub async fn send(&self, access: Access<'_>, page_id: &str, body: &Value) -> (Verdict, Usage) {
         match self.call(self.request(Method::POST, &[page_id, "messages"], access).json(body)).await {
-            Ok(answer) => answer.with_wait(judge(answer.status, &answer.body)),
-            Err(verdict) => verdict,
+            Ok(answer) => (answer.with_wait(judge(answer.status, &answer.body)), answer.usage),
+            Err(verdict) => (verdict, Usage::default()),
         }
+    }
+
+    /// The newest messages between a Page and a person, as Meta has them; at most 20. Allowed twice a second and Page.
+    pub async fn latest_messages(
+        &self,
+        access: Access<'_>,
+        page_id: &str,
+        psid: &str,
+    ) -> Result<Vec<ListedMessage>, Verdict> {
+        let fields = "messages.limit(20){id,created_time,from,message}";
+        let query = [("platform", "messenger"), ("user_id", psid), ("fields", fields)];
+        let request = self.request(Method::GET, &[page_id, "conversations"], access).query(&query);
+        let list: Listed<Conversation> = understood(self.ask(request).await?)?;
+        Ok(list.data.into_iter().flat_map(|it| it.messages.data).collect())
     }
 
     /// Shows typing or marks as seen; Meta answers without a message id.
@@ -200,8 +263,8 @@ impl Graph {
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let seconds = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let used = usage(header("x-app-usage"), header("x-business-use-case-usage"));
-        let mut answer =
-            Answer { status: response.status().as_u16(), body: Vec::new(), wait: used.regain_after.max(seconds) };
+        let wait = used.regain_after().max(seconds);
+        let mut answer = Answer { status: response.status().as_u16(), body: Vec::new(), wait, usage: used };
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             answer.body.extend_from_slice(&chunk);
             if answer.body.len() > MAX_ANSWER_BYTES {
@@ -217,6 +280,7 @@ struct Answer {
     body: Vec<u8>,
     /// How long the headers ask us to wait.
     wait: Option<Duration>,
+    usage: Usage,
 }
 
 impl Answer {
@@ -272,6 +336,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     /// A Graph API that gives one answer (or hangs up, if the answer is empty) and returns the request it saw.
     async fn pretend(answer: &'static str) -> (Graph, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -287,7 +353,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.expect("an open connection");
             request
         });
-        (Graph::new(&format!("http://{address}"), "v26.0").expect("a client"), seen)
+        (Graph::new(&format!("http://{address}"), "v26.0", PATIENCE).expect("a client"), seen)
     }
 
     fn is_whole(request: &str) -> bool {
@@ -299,7 +365,7 @@ mod tests {
     async fn send(graph: &Graph) -> Verdict {
         let (token, app_secret) = (Secret::new("pretend-token"), Secret::new("pretend-secret"));
         let access = Access { token: &token, app_secret: &app_secret };
-        graph.send(access, "1000001", &json!({"recipient": {"id": "7000001"}})).await
+        graph.send(access, "1000001", &json!({"recipient": {"id": "7000001"}})).await.0
     }
 
     #[tokio::test]
@@ -317,7 +383,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_never_left_us_may_be_repeated_and_what_did_may_not() {
-        let nobody = Graph::new("http://127.0.0.1:1", "v26.0").expect("a client");
+        let nobody = Graph::new("http://127.0.0.1:1", "v26.0", PATIENCE).expect("a client");
         let verdict = send(&nobody).await;
         assert!(matches!(verdict, Verdict::Retry { .. }), "{verdict:?}");
         assert!(!format!("{verdict:?}").contains("appsecret_proof"), "errors hold no address: {verdict:?}");

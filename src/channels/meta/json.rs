@@ -8,6 +8,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+/// Members of one object and elements of one array; Meta sends at most 1000 updates, and more would only fill the memory.
+const MOST_PARTS: usize = 20_000;
+
 /// What a NUL or a lone surrogate is replaced with; as long as what it replaces.
 const REPLACEMENT: &str = "\\ufffd";
 
@@ -69,6 +72,9 @@ pub(crate) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::with_capacity(4);
             while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                if members.len() == MOST_PARTS {
+                    return Err(serde::de::Error::custom("too many members"));
+                }
                 members.push((key, value.get()));
             }
             Ok(members)
@@ -90,6 +96,9 @@ pub(crate) fn elements(text: &str) -> Option<Vec<&str>> {
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             let mut elements = Vec::with_capacity(1);
             while let Some(element) = seq.next_element::<&'de RawValue>()? {
+                if elements.len() == MOST_PARTS {
+                    return Err(serde::de::Error::custom("too many elements"));
+                }
                 elements.push(element.get());
             }
             Ok(elements)

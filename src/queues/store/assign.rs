@@ -236,6 +236,7 @@ pub async fn mark_given(tx: &mut PgConnection, tenant: TenantId, given: &[Given]
         set status = case when g.expires_at is null then 'active' else 'offered' end,
             agent_id = g.agent_id,
             offer_expires_at = g.expires_at,
+            offered_at = case when g.expires_at is null then r.offered_at else $5 end,
             accepted_at = case when g.expires_at is null then $5 else r.accepted_at end
         from unnest($2::uuid[], $3::uuid[], $4::timestamptz[]) as g (room_id, agent_id, expires_at)
         where r.tenant_id = $1 and r.id = g.room_id",

@@ -45,7 +45,7 @@ pub async fn mark_offered(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
-        set status = 'offered', agent_id = $3, offer_expires_at = $4, place_at = coalesce(place_at, $5), passed_by = '{}', rering_at = null
+        set status = 'offered', agent_id = $3, offer_expires_at = $4, offered_at = $5, place_at = coalesce(place_at, $5), passed_by = '{}', rering_at = null
         where tenant_id = $1 and id = $2",
         tenant.0,
         room.0,

@@ -78,7 +78,7 @@ impl World {
         let (sim, sim_stop, serve_stop) = (simulator.clone(), stop.clone(), stop.clone());
         let serving = vec![
             tokio::spawn(async move { sim.serve(pretend, sim_stop).await.unwrap() }),
-            tokio::spawn(async move { gateway.serve(listener, serve_stop).await.unwrap() }),
+            tokio::spawn(gateway.serve(listener, serve_stop)),
         ];
         let operator = Api::new(&base, Some(OPERATOR));
         let mut world = Self {

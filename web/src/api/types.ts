@@ -33,6 +33,8 @@ export interface MessageError {
   detail?: string;
   meta_code?: number | null;
   meta_subcode?: number | null;
+  /** The copy that was sent instead. */
+  resent_as?: string;
 }
 
 /** A contact's or our own emoji on a message. */

@@ -155,10 +155,11 @@ export const en = {
     uncertainHint: 'The connection to Facebook broke while it was sent. Look at the customer’s next words, or send it again: they may get it twice.',
     unknown: 'Facebook refused it.',
     again: 'Send again',
+    resent: 'It was sent again, further down.',
     meta: (code: string, subcode: string) => `Facebook’s code ${code}${subcode ? `, ${subcode}` : ''}`,
     why: {
       'window-closed': 'The time for answers had ended. You can answer again when the customer writes.',
-      'contact-gone': 'The customer blocked the Page, closed the account or deleted the chat.',
+      'contact-unreachable': 'The customer blocked the Page, closed the account or is away. You can answer again when they write.',
       'page-disconnected': 'The Page is disconnected. An administrator must connect it again.',
     } as Readonly<Record<string, string>>,
   },

@@ -154,10 +154,11 @@ export const tr: Texts = {
     uncertainHint: 'Gönderilirken Facebook bağlantısı koptu. Müşterinin sonraki sözlerine bakın ya da yeniden gönderin: iki kez alabilir.',
     unknown: 'Facebook kabul etmedi.',
     again: 'Yeniden gönder',
+    resent: 'Aşağıda yeniden gönderildi.',
     meta: (code, subcode) => `Facebook kodu ${code}${subcode ? `, ${subcode}` : ''}`,
     why: {
       'window-closed': 'Yanıt süresi dolmuştu. Müşteri yazınca yeniden yanıtlayabilirsiniz.',
-      'contact-gone': 'Müşteri Sayfayı engelledi, hesabını kapattı ya da sohbeti sildi.',
+      'contact-unreachable': 'Müşteri Sayfayı engelledi, hesabını kapattı ya da uzakta. Yazınca yeniden yanıtlayabilirsiniz.',
       'page-disconnected': 'Sayfa bağlı değil. Bir yönetici yeniden bağlamalı.',
     },
   },

@@ -1,0 +1,170 @@
+//! The listener, with limits: a silent or slow caller costs a bounded time, and many callers a bounded number of connections.
+
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    extract::ConnectInfo,
+};
+use http_body::{Frame, SizeHint};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+/// Bytes that a connection may keep of what came and was not asked for yet; also the limit of a request's headers.
+const MOST_BUFFERED: usize = 64 * 1024;
+/// Once a body has had [`Bounds::patience`], it must come at least this fast: some 1 % of a poor line.
+const SLOWEST_BODY_BYTES_PER_S: u64 = 16 * 1024;
+/// Pause after the operating system has no more connections to give.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What callers are allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections at one time; more wait in the operating system's queue.
+    pub connections: usize,
+    /// How long a request's head may take, and a connection may be silent between requests; a body has as long, and longer the more
+    /// of it has come.
+    pub patience: Duration,
+}
+
+/// Serves until `stop` is cancelled, and then until the requests under way have ended.
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    let seats = Arc::new(Semaphore::new(bounds.connections));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let seat = tokio::select! {
+            seat = Arc::clone(&seats).acquire_owned() => seat,
+            () = stop.cancelled() => break,
+        };
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(it) => it,
+                Err(error) => {
+                    rest(&error).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        let (router, watcher) = (router.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            attend(stream, peer, router, bounds.patience, watcher).await;
+            drop(seat);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+/// After a failed `accept`: a caller who has gone already costs nothing, but without files there is nothing to do but wait.
+async fn rest(error: &io::Error) {
+    if !matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
+    {
+        warn!(error = %error, "no connection can be taken at the moment");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Answers one connection's requests.
+async fn attend(stream: TcpStream, peer: SocketAddr, router: Router, patience: Duration, watcher: Watcher) {
+    // Small answers should not wait for more.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(error = %error, "a connection has no nodelay");
+    }
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(|body| Body::new(Paced::new(Body::new(body), patience)));
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(MOST_BUFFERED)
+        .serve_connection(TokioIo::new(stream), service);
+    // Callers hang up, time out and talk nonsense all the time; none of it is our trouble.
+    if let Err(error) = watcher.watch(connection).await {
+        debug!(error = %error, "a connection ended early");
+    }
+}
+
+/// The body has come too slowly.
+#[derive(Debug, thiserror::Error)]
+#[error("the body came too slowly")]
+struct TooSlow;
+
+/// A body that fails when it comes too slowly, so that half-sent ones do not stay for ever.
+struct Paced {
+    body: Body,
+    until: Instant,
+    /// Begins with the first wait: most bodies are there at once.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Paced {
+    fn new(body: Body, patience: Duration) -> Self {
+        Self { body, until: Instant::now() + patience, alarm: None }
+    }
+}
+
+impl HttpBody for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            if let Some(Ok(frame)) = &frame
+                && let Some(bytes) = frame.data_ref()
+            {
+                self.until += Duration::from_millis(bytes.len() as u64 * 1000 / SLOWEST_BODY_BYTES_PER_S);
+            }
+            return Poll::Ready(frame);
+        }
+        let until = self.until;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
+        }
+        ready!(alarm.as_mut().poll(context));
+        Poll::Ready(Some(Err(axum::Error::new(TooSlow))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Lets this process have as many files as it may: every connection is one, and what is usual (1024) is less than a contact centre.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(error = %error, "the number of open files stays as it is");
+    }
+}

@@ -1,0 +1,445 @@
+//! SQL of the outbox's sending side: claims, verdicts in sets, pauses.
+
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::SealedPage;
+use crate::{
+    channels::{messenger::window::Opened, meta::graph::Bucket},
+    clock::Moment,
+    ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
+    rooms::{AuthorKind, receipts::Changed},
+};
+
+/// A message that is due, locked, with all that decides whether it may go.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Due {
+    pub tenant: TenantId,
+    pub room: RoomId,
+    pub seq: i64,
+    pub message: MessageId,
+    pub contact: ContactId,
+    /// Tries before this one.
+    pub attempts: i32,
+    pub content: serde_json::Value,
+    pub author_kind: AuthorKind,
+    pub sender_id: String,
+    pub opened: Opened,
+    pub human_agent: bool,
+    /// When this person may be written to again.
+    pub person_paused_until: Option<Moment>,
+    /// Why they cannot be reached, if they cannot.
+    pub unreachable: Option<serde_json::Value>,
+    /// When Page and app may be used again.
+    pub paused_until: Option<Moment>,
+    /// The Page's health says that sending is in trouble.
+    pub is_in_trouble: bool,
+    pub widget: WidgetId,
+    pub app: MetaAppId,
+    /// None without a token that is accepted.
+    pub page: Option<SealedPage>,
+}
+
+/// Locks the first waiting message of each room that is due, oldest first, without those of the `skipped` Pages and tenants. A room's
+/// next message is not among them before the one ahead of it is settled.
+///
+/// # Errors
+/// The database's, as everywhere in this file.
+pub async fn lock_due(
+    tx: &mut PgConnection,
+    now: Moment,
+    skipped_pages: &[Uuid],
+    skipped_tenants: &[Uuid],
+    limit: i64,
+) -> sqlx::Result<Vec<Due>> {
+    let rows = sqlx::query!(
+        r#"with due as materialized (
+            select o.tenant_id, o.room_id, o.seq, o.message_id, o.widget_id, o.attempts, o.due_at
+            from outbox o
+            where o.state = 'due'
+              and o.due_at <= $1
+              and o.widget_id <> all($2)
+              and o.tenant_id <> all($3)
+              and not exists (
+                select
+                from outbox earlier
+                where earlier.tenant_id = o.tenant_id and earlier.room_id = o.room_id and earlier.seq < o.seq)
+            order by o.due_at
+            limit $4
+            for update of o skip locked
+        )
+        select o.tenant_id, o.room_id, o.seq, o.message_id, o.attempts, o.widget_id, m.content,
+            m.author_kind as "author_kind: AuthorKind", c.id as contact_id, c.sender_id, c.last_inbound_at, c.ad_message_at,
+            c.paused_until as person_paused_until,
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+                then c.unreachable_error end as unreachable,
+            greatest(w.paused_until, a.paused_until) as paused_until,
+            w.health_checks @> '[{"name": "sending"}]' as "is_in_trouble!",
+            w.human_agent, w.page_id as "page_id!",
+            case when w.page_token_state = 'ok' then w.page_token end as page_token,
+            a.tenant_id as app_owner, a.id as app_id, a.app_secret
+        from due o
+        join messages m on m.tenant_id = o.tenant_id and m.id = o.message_id
+        join rooms r on r.tenant_id = o.tenant_id and r.id = o.room_id
+        join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
+        join widgets w on w.tenant_id = o.tenant_id and w.id = o.widget_id
+        join meta_apps a on a.tenant_id = w.meta_app_owner and a.id = w.meta_app_id
+        order by o.due_at"#,
+        now,
+        skipped_pages,
+        skipped_tenants,
+        limit,
+    )
+    .fetch_all(tx)
+    .await?;
+    let due = rows.into_iter().map(|it| {
+        let page = it.page_token.map(|page_token| SealedPage {
+            widget: WidgetId(it.widget_id),
+            page_id: it.page_id,
+            page_token,
+            app_owner: TenantId(it.app_owner),
+            app: MetaAppId(it.app_id),
+            app_secret: it.app_secret,
+        });
+        Due {
+            tenant: TenantId(it.tenant_id),
+            room: RoomId(it.room_id),
+            seq: it.seq,
+            message: MessageId(it.message_id),
+            contact: ContactId(it.contact_id),
+            attempts: it.attempts,
+            content: it.content,
+            author_kind: it.author_kind,
+            sender_id: it.sender_id,
+            opened: Opened { last_inbound_at: it.last_inbound_at, ad_message_at: it.ad_message_at },
+            human_agent: it.human_agent,
+            person_paused_until: it.person_paused_until,
+            unreachable: it.unreachable,
+            paused_until: it.paused_until,
+            is_in_trouble: it.is_in_trouble,
+            widget: WidgetId(it.widget_id),
+            app: MetaAppId(it.app_id),
+            page,
+        }
+    });
+    Ok(due.collect())
+}
+
+macro_rules! column {
+    ($list:expr, |$it:ident| $value:expr) => {
+        &$list.iter().map(|$it| $value).collect::<Vec<_>>()
+    };
+}
+
+/// Claims locked messages: from the commit on they may have been sent.
+pub async fn mark_sending(tx: &mut PgConnection, claimed: &[&Due], claimed_until: Moment) -> sqlx::Result<()> {
+    if claimed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update outbox o
+        set state = 'sending', claimed_until = $4, attempts = o.attempts + 1
+        from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as v (tenant_id, room_id, seq)
+        where o.tenant_id = v.tenant_id and o.room_id = v.room_id and o.seq = v.seq and o.state = 'due'",
+        column!(claimed, |it| it.tenant.0),
+        column!(claimed, |it| it.room.0),
+        column!(claimed, |it| it.seq),
+        claimed_until,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A locked message is not looked at before then.
+pub async fn postpone(tx: &mut PgConnection, it: &Due, until: Moment) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update outbox
+        set due_at = $4
+        where tenant_id = $1 and room_id = $2 and seq = $3 and state = 'due'",
+        it.tenant.0,
+        it.room.0,
+        it.seq,
+        until,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Nothing of a Page is looked at before then, so that what must wait does not stand in the way of what need not. Rows that
+/// somebody else holds are left to the next look.
+pub async fn postpone_page(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    widget: WidgetId,
+    until: Moment,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with waiting as (
+            select tenant_id, room_id, seq
+            from outbox
+            where tenant_id = $1 and widget_id = $2 and state = 'due' and due_at < $3
+            for update skip locked
+        )
+        update outbox o
+        set due_at = $3
+        from waiting v
+        where o.tenant_id = v.tenant_id and o.room_id = v.room_id and o.seq = v.seq",
+        tenant.0,
+        widget.0,
+        until,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A Page has been connected again: its replies may go at once.
+pub async fn release_page(db: &PgPool, tenant: TenantId, widget: WidgetId, now: Moment) -> sqlx::Result<()> {
+    let mut tx = db.begin().await?;
+    sqlx::query!(
+        "update widgets set paused_until = null where tenant_id = $1 and id = $2 and paused_until is not null",
+        tenant.0,
+        widget.0,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update outbox set due_at = $3 where tenant_id = $1 and widget_id = $2 and state = 'due' and due_at > $3",
+        tenant.0,
+        widget.0,
+        now,
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
+}
+
+/// What identifies a claimed message.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Claim {
+    pub tenant: TenantId,
+    pub room: RoomId,
+    pub seq: i64,
+    pub message: MessageId,
+    pub widget: WidgetId,
+}
+
+/// Locks messages whose verdicts are to be recorded; which are locked. With `waits` false, those that somebody else holds (an echo
+/// is settling them) are left out, so that two sets can never wait for each other.
+pub async fn lock_messages(tx: &mut PgConnection, claims: &[Claim], waits: bool) -> sqlx::Result<Vec<MessageId>> {
+    let (tenants, ids) = (column!(claims, |it| it.tenant.0), column!(claims, |it| it.message.0));
+    let rows = if waits {
+        let locked = sqlx::query_scalar!(
+            "select m.id
+            from messages m
+            join unnest($1::uuid[], $2::uuid[]) as v (tenant_id, id) on m.tenant_id = v.tenant_id and m.id = v.id
+            for update of m",
+            tenants,
+            ids,
+        );
+        locked.fetch_all(tx).await?
+    } else {
+        let locked = sqlx::query_scalar!(
+            "select m.id
+            from messages m
+            join unnest($1::uuid[], $2::uuid[]) as v (tenant_id, id) on m.tenant_id = v.tenant_id and m.id = v.id
+            for update of m skip locked",
+            tenants,
+            ids,
+        );
+        locked.fetch_all(tx).await?
+    };
+    Ok(rows.into_iter().map(MessageId).collect())
+}
+
+/// Marks messages as accepted by the channel, unless an echo was quicker; which were not.
+pub async fn mark_sent(
+    tx: &mut PgConnection,
+    sent: &[(Claim, Option<String>)],
+    now: Moment,
+) -> sqlx::Result<Vec<(TenantId, Changed)>> {
+    if sent.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        "update messages m
+        set status = 'sent', external_id = v.external_id, sent_at = coalesce(m.sent_at, $4), error = null
+        from unnest($1::uuid[], $2::uuid[], $3::text[]) as v (tenant_id, id, external_id)
+        where m.tenant_id = v.tenant_id
+          and m.id = v.id
+          and m.direction = 'outbound'
+          and m.external_id is null
+          and m.status in ('queued', 'failed', 'uncertain')
+        returning m.tenant_id, m.id, m.room_id",
+        column!(sent, |it| it.0.tenant.0),
+        column!(sent, |it| it.0.message.0),
+        column!(sent, |it| it.1.clone()) as &[Option<String>],
+        now,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|it| changed(it.tenant_id, it.id, it.room_id)).collect())
+}
+
+fn changed(tenant: Uuid, message: Uuid, room: Uuid) -> (TenantId, Changed) {
+    (TenantId(tenant), Changed { message: MessageId(message), room: RoomId(room) })
+}
+
+/// Marks messages as failed or uncertain, unless an echo settled them; which.
+pub async fn mark_ended(
+    tx: &mut PgConnection,
+    ended: &[(Claim, &str, serde_json::Value)],
+) -> sqlx::Result<Vec<(TenantId, Changed)>> {
+    if ended.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        "update messages m
+        set status = v.status, error = v.error
+        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::jsonb[]) as v (tenant_id, id, status, error)
+        where m.tenant_id = v.tenant_id and m.id = v.id and m.external_id is null and m.status = 'queued'
+        returning m.tenant_id, m.id, m.room_id",
+        column!(ended, |it| it.0.tenant.0),
+        column!(ended, |it| it.0.message.0),
+        column!(ended, |it| it.1.to_owned()),
+        column!(ended, |it| it.2.clone()),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|it| changed(it.tenant_id, it.id, it.room_id)).collect())
+}
+
+/// These are no longer on their way.
+pub async fn delete_claims(tx: &mut PgConnection, claims: &[Claim]) -> sqlx::Result<()> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "delete from outbox o
+        using unnest($1::uuid[], $2::uuid[], $3::bigint[]) as v (tenant_id, room_id, seq)
+        where o.tenant_id = v.tenant_id and o.room_id = v.room_id and o.seq = v.seq",
+        column!(claims, |it| it.tenant.0),
+        column!(claims, |it| it.room.0),
+        column!(claims, |it| it.seq),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// These have not been sent: again at their moments. The flag is false where it was not the message's fault.
+pub async fn mark_due(tx: &mut PgConnection, again: &[(Claim, Moment, bool)]) -> sqlx::Result<()> {
+    if again.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update outbox o
+        set state = 'due', claimed_until = null, due_at = v.due_at, attempts = o.attempts - case when v.counts then 0 else 1 end
+        from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::bool[]) as v (tenant_id, room_id, seq, due_at, counts)
+        where o.tenant_id = v.tenant_id and o.room_id = v.room_id and o.seq = v.seq and o.state = 'sending'",
+        column!(again, |it| it.0.tenant.0),
+        column!(again, |it| it.0.room.0),
+        column!(again, |it| it.0.seq),
+        column!(again, |it| it.1),
+        column!(again, |it| it.2),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Messages whose sender died with the claim: they may have been sent. Each with when it was claimed at the latest.
+pub async fn list_orphaned(db: &PgPool, now: Moment, limit: i64) -> sqlx::Result<Vec<(Claim, Moment)>> {
+    let rows = sqlx::query!(
+        r#"select tenant_id, room_id, seq, message_id, widget_id, claimed_until as "claimed_until!"
+        from outbox
+        where state = 'sending' and claimed_until < $1
+        limit $2"#,
+        now,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let claims = rows.into_iter().map(|it| {
+        let claim = Claim {
+            tenant: TenantId(it.tenant_id),
+            room: RoomId(it.room_id),
+            seq: it.seq,
+            message: MessageId(it.message_id),
+            widget: WidgetId(it.widget_id),
+        };
+        (claim, it.claimed_until)
+    });
+    Ok(claims.collect())
+}
+
+/// Stops a bucket until then; never makes a pause shorter.
+pub async fn mark_paused(db: &PgPool, it: &Due, bucket: Bucket, until: Moment) -> sqlx::Result<()> {
+    match bucket {
+        Bucket::Page => {
+            sqlx::query!(
+                "update widgets set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+                it.tenant.0,
+                it.widget.0,
+                until,
+            )
+            .execute(db)
+            .await?;
+        }
+        Bucket::App => {
+            let owner = it.page.as_ref().map_or(it.tenant, |page| page.app_owner);
+            sqlx::query!(
+                "update meta_apps set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+                owner.0,
+                it.app.0,
+                until,
+            )
+            .execute(db)
+            .await?;
+        }
+        Bucket::Person => {
+            sqlx::query!(
+                "update contacts set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+                it.tenant.0,
+                it.contact.0,
+                until,
+            )
+            .execute(db)
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The person cannot be reached until they write again; if they have written since the send, they can.
+pub async fn mark_unreachable(db: &PgPool, it: &Due, error: &serde_json::Value, now: Moment) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update contacts
+        set unreachable_since = $3, unreachable_inbound_at = $4, unreachable_error = $5
+        where tenant_id = $1 and id = $2",
+        it.tenant.0,
+        it.contact.0,
+        now,
+        it.opened.last_inbound_at,
+        error,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A person has decided to try somebody again who could not be reached.
+pub async fn clear_unreachable(tx: &mut PgConnection, tenant: TenantId, contact: ContactId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update contacts set unreachable_since = null where tenant_id = $1 and id = $2 and unreachable_since is not null",
+        tenant.0,
+        contact.0,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
