@@ -2,6 +2,13 @@
 
 use std::{fmt::Display, ops::RangeInclusive};
 
+/// A language as people and Meta write it: `tr`, `tr-TR`, `tr_TR`.
+#[must_use]
+pub fn locale(name: &str) -> Option<icu_locale_core::Locale> {
+    let locale: icu_locale_core::Locale = name.trim().replace('_', "-").parse().ok()?;
+    (!locale.id.language.is_unknown()).then_some(locale)
+}
+
 /// Longest name of anything, in characters.
 pub const MAX_NAME: usize = 200;
 

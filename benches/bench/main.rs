@@ -4,6 +4,8 @@
 //! full durability, so that its ratios hold on any machine. `docs/performance.md` keeps the results.
 
 mod intake;
+mod replies;
+mod routing;
 mod support;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +24,10 @@ struct Cli {
 enum Subject {
     /// Webhooks in: accepted, applied, and how soon an agent sees a message.
     Intake(intake::Options),
+    /// Replies out: what waits is sent, what is posted is on its way, one Page is dead.
+    Replies(replies::Options),
+    /// Waiting rooms find agents: how fast, and how soon an agent hears of it.
+    Routing(routing::Options),
     /// The load generator, as a process of its own: reads what to do from its input.
     #[command(hide = true)]
     Load,
@@ -41,6 +47,8 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         match cli.subject {
             Subject::Intake(options) => intake::run(&options).await,
+            Subject::Replies(options) => replies::run(&options).await,
+            Subject::Routing(options) => routing::run(&options).await,
             Subject::Load => intake::load::run().await,
             Subject::Door(options) => intake::door::run(&options).await,
         }

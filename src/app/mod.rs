@@ -32,7 +32,7 @@ use crate::{
     },
     live::Live,
     people,
-    queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming},
+    queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming, timers::Timers},
     replies::{Outgoing, doubts::Doubts, pacing::Limits, profiles::Profiles, worker::Sender},
     rooms::window_watch::WindowWatch,
     seal::SealKey,
@@ -62,6 +62,7 @@ pub struct Workers {
     doubts: Arc<Doubts>,
     windows: Arc<WindowWatch>,
     watch: Arc<Watch>,
+    timers: Arc<Timers>,
     upkeep: Arc<Upkeep>,
 }
 
@@ -84,6 +85,7 @@ impl Workers {
             worked |= self.windows.step().await? == Step::Worked;
             worked |= self.watch.step().await? == Step::Worked;
             worked |= self.assign.step().await? == Step::Worked;
+            worked |= self.timers.step().await? == Step::Worked;
             worked |= self.send.step().await? == Step::Worked;
             while !self.send.is_idle() {
                 worked = true;
@@ -145,12 +147,13 @@ impl Gateway {
         let workers = Workers {
             apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
             strands: strands.clone(),
-            assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
+            assign: Arc::new(Assigner::new(dispatch.clone(), clock.clone())),
             send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
             doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
             windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
+            timers: Arc::new(Timers { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
         let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands);
@@ -173,6 +176,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.doubts), None);
         self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);
+        self.crew.hire(Arc::clone(&self.workers.timers), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
         self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    clock,
+    check, clock,
     ids::{ContactId, WidgetId},
 };
 
@@ -31,6 +31,8 @@ pub struct ContactView {
     pub email: Option<String>,
     /// Phone number, once shared or entered.
     pub phone: Option<String>,
+    /// Their language, once known, such as `tr_TR`: times are told in it.
+    pub locale: Option<String>,
     /// When they first wrote.
     #[serde(serialize_with = "clock::millis")]
     pub created_at: DateTime<Utc>,
@@ -51,6 +53,8 @@ pub struct ContactInput {
     pub email: Option<String>,
     /// Phone number, at most 64 characters.
     pub phone: Option<String>,
+    /// Language, such as `tr` or `tr-TR`.
+    pub locale: Option<String>,
 }
 
 impl ContactInput {
@@ -74,6 +78,9 @@ impl ContactInput {
         }
         if self.email.as_ref().is_some_and(|it| !it.is_empty() && !it.contains('@')) {
             errors.push(("/email".to_owned(), "must be an e-mail address".to_owned()));
+        }
+        if self.locale.as_deref().is_some_and(|it| check::locale(it).is_none()) {
+            errors.push(("/locale".to_owned(), "must be a language such as tr or tr-TR".to_owned()));
         }
         errors
     }

@@ -15,7 +15,7 @@ use crate::{
 pub async fn find(db: &mut PgConnection, tenant: TenantId, contact: ContactId) -> sqlx::Result<Option<ContactView>> {
     sqlx::query_as!(
         ContactView,
-        r#"select id as "id: ContactId", widget_id as "widget_id: _", sender_id, name, first_name, picture_url, email, phone, created_at,
+        r#"select id as "id: ContactId", widget_id as "widget_id: _", sender_id, name, first_name, picture_url, email, phone, locale, created_at,
             updated_at
         from contacts
         where tenant_id = $1 and id = $2"#,
@@ -56,7 +56,7 @@ pub async fn update(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update contacts
-        set name = $3, first_name = $4, email = $5, phone = $6, updated_at = $7
+        set name = $3, first_name = $4, email = $5, phone = $6, updated_at = $7, locale = $8
         where tenant_id = $1 and id = $2",
         tenant.0,
         contact.0,
@@ -65,6 +65,7 @@ pub async fn update(
         input.email,
         input.phone,
         now,
+        input.locale,
     )
     .execute(db)
     .await?;

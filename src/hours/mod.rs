@@ -9,6 +9,7 @@
 //!   back, of an edge shown twice the first opens and the second closes, so nobody finds a door shut early.
 
 mod schedule;
+mod spoken;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use jiff::{
 };
 use serde::Serialize;
 use utoipa::ToSchema;
+
+pub use spoken::LocalTime;
 
 pub use schedule::{DayInterval, Exception, InvalidSchedule, MAX_EXCEPTIONS, MAX_INTERVALS, Schedule, TimeInterval};
 
@@ -43,6 +46,7 @@ pub struct Hours {
     week: [Vec<DaySpan>; 7],
     kind: Week,
     exceptions: BTreeMap<Date, Vec<DaySpan>>,
+    locale: Option<String>,
 }
 
 /// What holds at one moment.
@@ -99,11 +103,15 @@ enum Edge {
 }
 
 impl Hours {
-    /// A moment as people of these hours read it: `Mon 23 Nov, 09:00`.
+    /// A moment on the wall clock of these hours, as it is told at `now`.
     #[must_use]
-    pub fn local(&self, at: Moment) -> String {
-        let at = Timestamp::from_second(at.timestamp()).unwrap_or(Timestamp::MIN);
-        at.to_zoned(self.zone.clone()).strftime("%a %-d %b, %H:%M").to_string()
+    pub fn local(&self, at: Moment, now: Moment) -> LocalTime {
+        let local = |at: Moment| {
+            let at = Timestamp::from_second(at.timestamp()).unwrap_or(Timestamp::MIN);
+            self.zone.to_datetime(at)
+        };
+        let (at, now) = (local(at), local(now));
+        LocalTime { at, is_this_year: at.year() == now.year(), locale: self.locale.clone() }
     }
 
     /// Whether it is open at `at`, and the ends of the open or closed period around it.

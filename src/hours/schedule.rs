@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{DaySpan, Hours, MINUTES_A_DAY, Week};
+use crate::check::locale;
 
 /// More than one interval for each hour of the week is a mistake, not a schedule.
 pub const MAX_INTERVALS: usize = 168;
@@ -29,6 +30,10 @@ pub struct Schedule {
     /// Dates on which the ordinary day does not count.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
+    /// Language in which times are told to contacts whose own is not known; null: English.
+    #[serde(default)]
+    #[schema(example = "tr-TR")]
+    pub locale: Option<String>,
 }
 
 /// Open on one day of every week.
@@ -88,8 +93,13 @@ impl Schedule {
         let zone = faults.take("/time_zone".to_owned(), zone(&self.time_zone));
         let week = self.week(&mut faults);
         let exceptions = self.exceptions(&mut faults);
+        if self.locale.as_deref().is_some_and(|it| locale(it).is_none()) {
+            faults.add("/locale".to_owned(), "must be a language such as tr or tr-TR".to_owned());
+        }
         match (zone, faults.0.is_empty()) {
-            (Some(zone), true) => Ok(Hours { zone, kind: Week::of(&week), week, exceptions }),
+            (Some(zone), true) => {
+                Ok(Hours { zone, kind: Week::of(&week), week, exceptions, locale: self.locale.clone() })
+            }
             _ => Err(InvalidSchedule(faults.0)),
         }
     }

@@ -26,6 +26,9 @@ pub struct WorkingHours {
     pub intervals: Vec<DayInterval>,
     /// Dates on which the ordinary day does not count.
     pub exceptions: Vec<Exception>,
+    /// Language in which times are told to contacts whose own is not known; null: English.
+    #[schema(example = "tr-TR")]
+    pub locale: Option<String>,
     /// When they were created.
     #[serde(serialize_with = "millis")]
     #[schema(value_type = DateTime<Utc>)]
@@ -44,6 +47,7 @@ impl WorkingHours {
             time_zone: self.time_zone.clone(),
             intervals: self.intervals.clone(),
             exceptions: self.exceptions.clone(),
+            locale: self.locale.clone(),
         }
     }
 }
@@ -69,9 +73,9 @@ struct Row {
 
 impl From<Row> for WorkingHours {
     fn from(row: Row) -> Self {
-        let Schedule { time_zone, intervals, exceptions } = row.schedule.0;
+        let Schedule { time_zone, intervals, exceptions, locale } = row.schedule.0;
         let Row { id, name, created_at, updated_at, .. } = row;
-        Self { id, name, time_zone, intervals, exceptions, created_at, updated_at }
+        Self { id, name, time_zone, intervals, exceptions, locale, created_at, updated_at }
     }
 }
 

@@ -44,7 +44,10 @@ pub async fn set_mine(
 #[utoipa::path(get, path = "/api/v1/me/status", tag = "agents", responses((status = 200, body = AgentView)))]
 pub async fn show_mine(State(app): State<App>, Me(staff, me): Me) -> Result<Json<AgentView>, Problem> {
     let mut db = app.db.acquire().await?;
-    store::find_view(&mut db, staff.tenant, me).await?.map(Json).ok_or_else(|| Problem::of(problem::NOT_FOUND))
+    store::find_view(&mut db, staff.tenant, me, app.clock.now())
+        .await?
+        .map(Json)
+        .ok_or_else(|| Problem::of(problem::NOT_FOUND))
 }
 
 /// Sets an agent's status.

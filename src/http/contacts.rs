@@ -41,7 +41,7 @@ pub async fn show(
     visible(&app, &staff, contact).await.map(Json)
 }
 
-/// Corrects a contact's name, e-mail address or phone number.
+/// Corrects a contact's name, e-mail address, phone number or language.
 #[utoipa::path(patch, path = "/api/v1/contacts/{id}", tag = "contacts", params(("id" = ContactId, Path)), request_body = ContactInput, responses((status = 200, body = ContactView), (status = 403), (status = 404), (status = 422)))]
 pub async fn change(
     State(app): State<App>,
@@ -50,7 +50,13 @@ pub async fn change(
     RawJson(body): RawJson,
 ) -> Result<Json<ContactView>, Problem> {
     let was = visible(&app, &staff, contact).await?;
-    let stored = ContactInput { name: was.name, first_name: was.first_name, email: was.email, phone: was.phone };
+    let stored = ContactInput {
+        name: was.name,
+        first_name: was.first_name,
+        email: was.email,
+        phone: was.phone,
+        locale: was.locale,
+    };
     let input: ContactInput = patched(shown(&stored), &body)?;
     Problem::unless_empty(input.check())?;
     let now = app.clock.now();

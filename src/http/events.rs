@@ -117,11 +117,19 @@ async fn stream(app: App, staff: Staff, reader: Reader, after: Option<Cursor>) -
             Some((Ok::<_, Infallible>(event), (stream, presence)))
         }
     });
+    Ok(keep_alive(Sse::new(events)))
+}
+
+/// A stream that shows that it is alive, and that proxies do not hold back.
+pub(super) fn keep_alive<S>(events: Sse<S>) -> Response
+where
+    S: futures::Stream<Item = Result<Event, Infallible>> + Send + 'static,
+{
     let alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
-    let mut response = Sse::new(events).keep_alive(alive).into_response();
+    let mut response = events.keep_alive(alive).into_response();
     // Proxies that gather answers would hold events back.
     response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 async fn next(stream: &mut Stream) -> Event {
@@ -164,6 +172,12 @@ impl Streams {
     #[must_use]
     pub fn open(&self) -> Vec<(TenantId, UserId)> {
         self.lock().keys().copied().collect()
+    }
+
+    /// Cancelled when every stream shall end.
+    #[must_use]
+    pub fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 
     /// Ends every stream: they never would by themselves.

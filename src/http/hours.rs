@@ -21,6 +21,7 @@ use crate::{
     },
     ids::HoursId,
     people::Staff,
+    queues::opening,
 };
 
 /// What can be set about working hours.
@@ -39,6 +40,10 @@ pub struct WorkingHoursInput {
     /// Dates on which the ordinary day does not count.
     #[serde(default)]
     exceptions: Vec<Exception>,
+    /// Language in which times are told to contacts whose own is not known; null: English.
+    #[serde(default)]
+    #[schema(example = "tr-TR")]
+    locale: Option<String>,
 }
 
 /// The question whether it is open.
@@ -54,9 +59,13 @@ impl WorkingHoursInput {
     fn check(&mut self) -> Result<(), Invalid> {
         let mut faults = Faults::default();
         faults.name("/name", &mut self.name);
-        let Self { time_zone, intervals, exceptions, .. } = self;
-        let schedule =
-            Schedule { time_zone: time_zone.clone(), intervals: intervals.clone(), exceptions: exceptions.clone() };
+        let Self { time_zone, intervals, exceptions, locale, .. } = self;
+        let schedule = Schedule {
+            time_zone: time_zone.clone(),
+            intervals: intervals.clone(),
+            exceptions: exceptions.clone(),
+            locale: locale.clone(),
+        };
         faults.add_all("", schedule.check());
         faults.done()
     }
@@ -74,9 +83,9 @@ pub async fn create(
 ) -> Result<Created<WorkingHours>, Problem> {
     input.check()?;
     let now = app.clock.now();
-    let WorkingHoursInput { name, time_zone, intervals, exceptions } = input;
+    let WorkingHoursInput { name, time_zone, intervals, exceptions, locale } = input;
     let id = HoursId::fresh(now);
-    let hours = WorkingHours { id, name, time_zone, intervals, exceptions, created_at: now, updated_at: now };
+    let hours = WorkingHours { id, name, time_zone, intervals, exceptions, locale, created_at: now, updated_at: now };
     let mut tx = app.db.begin().await?;
     store::insert(&mut tx, staff.tenant, &hours).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "working_hours.created", id, now).await?;
@@ -149,16 +158,17 @@ pub async fn change(
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let stored = store::lock(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
-    let WorkingHours { name, time_zone, intervals, exceptions, created_at, .. } = stored;
-    let settings = WorkingHoursInput { name, time_zone, intervals, exceptions };
+    let WorkingHours { name, time_zone, intervals, exceptions, locale, created_at, .. } = stored;
+    let settings = WorkingHoursInput { name, time_zone, intervals, exceptions, locale };
     let mut input: WorkingHoursInput = patched(serde_json::json!(settings), &patch)?;
     input.check()?;
-    let WorkingHoursInput { name, time_zone, intervals, exceptions } = input;
-    let hours = WorkingHours { id, name, time_zone, intervals, exceptions, created_at, updated_at: now };
+    let WorkingHoursInput { name, time_zone, intervals, exceptions, locale } = input;
+    let hours = WorkingHours { id, name, time_zone, intervals, exceptions, locale, created_at, updated_at: now };
     store::update(&mut tx, staff.tenant, &hours).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "working_hours.changed", id, now).await?;
     tx.commit().await?;
-    app.queues_changed(staff.tenant);
+    app.settings_changed();
+    opening::hours_changed(&app.dispatch, staff.tenant, now).await?;
     Ok(Json(hours))
 }
 

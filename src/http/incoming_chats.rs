@@ -14,6 +14,7 @@ use crate::{
     ids::IncomingChatId,
     people::Staff,
     queues::{
+        opening,
         settings::{IncomingChat, IncomingChatInput},
         store::settings as store,
     },
@@ -69,7 +70,7 @@ pub async fn show(
     found.map(Json).ok_or_else(|| Problem::of(problem::NOT_FOUND))
 }
 
-/// Changes an incoming chat: only the given fields. Rooms that wait already stay where they are.
+/// Changes an incoming chat: only the given fields. Rooms that wait already stay in their queues; whether they are held follows the hours.
 #[utoipa::path(
     patch, path = "/api/v1/incoming-chats/{id}", tag = "incoming chats", params(("id" = IncomingChatId, Path)),
     request_body = IncomingChatInput,
@@ -92,7 +93,7 @@ pub async fn change(
     audit::note(&mut tx, staff.tenant, &staff.actor(), "incoming_chat.changed", id, now).await?;
     tx.commit().await?;
     app.settings_changed();
-    app.queues_changed(staff.tenant);
+    opening::hours_changed(&app.dispatch, staff.tenant, now).await?;
     Ok(Json(chat))
 }
 

@@ -18,6 +18,7 @@ pub mod health;
 pub mod hours;
 pub mod incoming_chats;
 pub mod ledger;
+pub mod live;
 pub mod messages;
 pub mod meta_apps;
 pub mod page;
@@ -26,6 +27,7 @@ pub mod queues;
 mod refusals;
 pub mod request_id;
 pub mod rooms;
+pub mod routing;
 pub mod serve;
 pub mod sessions;
 pub mod tenants;
@@ -57,7 +59,7 @@ use crate::{
     intake::accept::Intake,
     live::Live,
     people::{passwords::Passwords, throttle::Throttle},
-    queues::Dispatch,
+    queues::{Dispatch, board::Boards},
     replies::{self, Outgoing, profiles},
     seal::SealKey,
 };
@@ -92,6 +94,8 @@ pub struct App {
     pub live: Live,
     /// Who has one open.
     pub streams: events::Streams,
+    /// Hands out live views.
+    pub boards: Boards,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// Slows down who guesses them.
@@ -115,7 +119,23 @@ impl App {
         live: Live,
     ) -> Self {
         let (streams, passwords, logins) = (events::Streams::default(), Passwords::default(), Arc::default());
-        Self { db, clock, seal, settings, bell, crew, dispatch, outgoing, intake, live, streams, passwords, logins }
+        let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
+        Self {
+            db,
+            clock,
+            seal,
+            settings,
+            bell,
+            crew,
+            dispatch,
+            outgoing,
+            intake,
+            live,
+            streams,
+            boards,
+            passwords,
+            logins,
+        }
     }
 
     /// After a commit: the tenant's log has grown.
@@ -225,6 +245,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::WATCH, routes!(agents::set)),
         door(Access::ROOMS, routes!(rooms::list)),
         door(Access::ROOMS, routes!(rooms::show)),
+        door(Access::STAFF, routes!(routing::show)),
         door(Access::ROOMS, routes!(messages::list, messages::write)),
         door(Access::ROOMS, routes!(messages::resend)),
         door(Access::ROOMS, routes!(messages::note)),
@@ -240,6 +261,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::STAFF, routes!(contacts::show, contacts::change)),
         door(Access::STAFF, routes!(contacts::rooms)),
         // What happens.
+        door(Access::WATCH, routes!(live::show)),
         door(Access::STAFF, routes!(events::events)),
     ]
 }

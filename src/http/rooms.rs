@@ -280,7 +280,7 @@ pub async fn take(
 ) -> Result<Json<RoomView>, Problem> {
     let agent =
         take.agent_id.or(staff.user()).ok_or_else(|| Problem::field("/agent_id", "an API key must name the agent"))?;
-    Ok(Json(moves::take(&app.dispatch, staff.tenant, room, agent, app.clock.now()).await?))
+    Ok(Json(moves::take(&app.dispatch, staff.tenant, room, &mover(&staff), agent, app.clock.now()).await?))
 }
 
 /// All of a room's tags.

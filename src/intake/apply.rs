@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -21,7 +20,7 @@ use crate::{
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
     ids::{ItemId, MessageId, RoomId, TenantId, WidgetId},
-    queues::{assign::load_routes, place::place},
+    queues::place::{load_places, place},
     rooms::{
         Delivery,
         receipts::{self, Echo, Echoed, Receipt},
@@ -48,15 +47,13 @@ pub struct Applier {
     bell: Bell,
     clock: Clock,
     strands: Strands,
-    /// The item that failed alone, and how often in a row.
-    failed: Mutex<Option<(ItemId, u32)>>,
 }
 
 impl Applier {
     /// An applier; those of a process have their strands in common.
     #[must_use]
     pub fn new(db: PgPool, bell: Bell, clock: Clock, strands: Strands) -> Self {
-        Self { db, bell, clock, strands, failed: Mutex::default() }
+        Self { db, bell, clock, strands }
     }
 
     /// Has the ledger searched at the next step.
@@ -101,6 +98,7 @@ impl Applier {
     /// for them.
     async fn work(&self, share: &mut Share) -> anyhow::Result<()> {
         let mut parts = vec![(share.strands.clone(), MOST_ITEMS)];
+        let mut failures: HashMap<ItemId, u32> = HashMap::new();
         share.left.clear();
         for tried in 0.. {
             let Some((strands, most)) = parts.pop() else { break };
@@ -122,7 +120,9 @@ impl Applier {
                         ([strand], [_]) if !is_about_data(&error) => {
                             share.slow.push((*strand, Instant::now() + SLOW_REST))
                         }
-                        ([strand], [item]) if self.may_pass(item, &error) => share.left.push(*strand),
+                        ([strand], [item]) if is_race(&error) && count(&mut failures, item.id) < MOST_FAILURES => {
+                            parts.push((vec![*strand], 1));
+                        }
                         ([strand], [item]) => {
                             self.park(item, &error).await?;
                             share.left.push(*strand);
@@ -199,17 +199,18 @@ impl Applier {
         meter::applied(std::slice::from_ref(item), &[done], self.clock.now());
         Ok(())
     }
+}
 
-    /// Whether the item may fit at another try: a constraint that another process's write met may be met no more, because it is seen
-    /// now. So often and no more.
-    fn may_pass(&self, item: &Pending, error: &sqlx::Error) -> bool {
-        let is_constraint =
-            error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code.starts_with("23"));
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = failed.filter(|it| it.0 == item.id).map_or(1, |it| it.1 + 1);
-        *failed = Some((item.id, times));
-        is_constraint && times < MOST_FAILURES
-    }
+/// Counts one more failure of an item.
+fn count(failures: &mut HashMap<ItemId, u32>, item: ItemId) -> u32 {
+    let times = failures.entry(item).or_default();
+    *times += 1;
+    *times
+}
+
+/// Whether another's transaction may have been the reason, which has ended now: two at once may both insert what is unique.
+fn is_race(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code.starts_with("23"))
 }
 
 /// Whether the error would come again with the same data.
@@ -266,9 +267,10 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
     }
     let widgets: BTreeSet<_> = items.iter().map(|it| (it.tenant, it.widget)).collect();
     let widgets: Vec<_> = widgets.into_iter().collect();
-    let routes = load_routes(tx, &widgets).await?;
     // Messages of all senders go in together; what is no message waits for the sender's messages before it.
     while !order.is_empty() {
+        // Each time anew: what went in before counts where only so many rooms may wait.
+        let routes = load_places(tx, &widgets).await?;
         let mut together = Vec::new();
         for key in &order {
             let line = senders.get_mut(key).expect("every key in order has a line");

@@ -1,12 +1,17 @@
 //! Who is next: where a new room goes, which agent it is offered to, and whose it is from then on.
 
 pub mod assign;
+pub mod board;
 pub mod moves;
+pub mod opening;
 pub mod pick;
 pub mod place;
 pub mod presence;
 pub mod settings;
 pub mod store;
+pub mod story;
+pub mod timers;
+pub mod why;
 
 pub use crate::people::users::AgentStatus;
 use crate::{
@@ -75,6 +80,8 @@ pub struct AgentView {
     pub max_chats: i32,
     /// Rooms at present, offered and active.
     pub chats: i64,
+    /// Closed rooms that keep a seat for a while, because their queue leaves time to wrap up.
+    pub wrapping_up: i64,
 }
 
 /// Whether `at` has come.

@@ -17,6 +17,7 @@ use crate::{
     rooms::{
         self, CloseReason, Direction, RoomView, Status,
         automatic::{self, Occasion},
+        decisions::{self, Decision, NewDecision, Reason, waited_s},
         events::{self, Kind, NewEvent},
         say::{self, Writer},
         store::LockedRoom,
@@ -71,6 +72,9 @@ pub async fn accept(
     if !(locked.status == Status::Active && locked.agent == Some(me)) {
         check_offer(&locked, me, now)?;
         store::mark_active(&mut tx, tenant, room, me, now).await?;
+        let noted =
+            NewDecision::of(tenant, &locked, Decision::Accepted).agent(me).by(Some(me)).after(waited(&locked, now));
+        decisions::note(&mut tx, now, &[noted]).await?;
         announce(&mut tx, tenant, &[room], now).await?;
         open(&mut tx, tenant, room, me, now).await?;
     }
@@ -91,7 +95,9 @@ pub async fn decline(
     let mut tx = dispatch.db.begin().await?;
     let locked = lock(&mut tx, tenant, room).await?;
     check_offer(&locked, me, now)?;
-    store::mark_back(&mut tx, tenant, room, Some(me), now, now + dispatch.rering).await?;
+    store::mark_back(&mut tx, tenant, room, me, now, now + dispatch.rering).await?;
+    let noted = NewDecision::of(tenant, &locked, Decision::Declined).agent(me).by(Some(me));
+    decisions::note(&mut tx, now, &[noted]).await?;
     back(&mut tx, tenant, room, Kind::RoomDeclined, me, now).await?;
     finish(dispatch, tx, tenant, room, now).await
 }
@@ -125,14 +131,16 @@ pub async fn transfer(
     if let Some(note) = note {
         write_note(&mut tx, tenant, &mut locked, mover, note, now).await?;
     }
-    match target {
+    let noted = NewDecision::of(tenant, &locked, Decision::Transferred).by(mover.id);
+    let noted = match target {
         Target::Queue(queue) => {
             if !store::mark_queued(&mut tx, tenant, room, queue, now).await? {
                 return Err(MoveError::Invalid("/queue_id", "is no queue of yours"));
             }
+            vec![NewDecision { queue: Some(queue.0), ..noted }]
         }
         Target::Agent(agent) => {
-            let found = store::find_target(&mut tx, tenant, agent).await?.filter(|it| it.is_agent && it.active);
+            let found = store::find_target(&mut tx, tenant, agent, now).await?.filter(|it| it.is_agent && it.active);
             let found = found.ok_or(MoveError::Invalid("/agent_id", "is no active agent of yours"))?;
             if locked.agent == Some(agent) {
                 return Err(MoveError::Invalid("/agent_id", "has the room already"));
@@ -145,8 +153,11 @@ pub async fn transfer(
             }
             let seconds = store::load_offer_timeout(&mut tx, tenant, locked.queue).await?;
             store::mark_offered(&mut tx, tenant, room, agent, now + TimeDelta::seconds(seconds.into()), now).await?;
+            let offered = NewDecision::of(tenant, &locked, Decision::Offered).because(Reason::Transfer).agent(agent);
+            vec![noted.agent(agent), offered]
         }
-    }
+    };
+    decisions::note(&mut tx, now, &noted).await?;
     let view = rooms::store::find_view(&mut tx, tenant, room, now).await?.ok_or(MoveError::NoSuchRoom)?;
     let mut log = vec![NewEvent::room(tenant, Kind::RoomTransferred, &view).also_to(locked.agent)];
     let next = if view.status == Status::Offered { Kind::RoomOffered } else { Kind::RoomQueued };
@@ -166,6 +177,7 @@ pub async fn take(
     dispatch: &Dispatch,
     tenant: TenantId,
     room: RoomId,
+    mover: &Mover,
     agent: UserId,
     now: Moment,
 ) -> Result<RoomView, MoveError> {
@@ -176,13 +188,16 @@ pub async fn take(
         return Err(MoveError::Closed);
     }
     if !(locked.status == Status::Active && locked.agent == Some(agent)) {
-        let found = store::find_target(&mut tx, tenant, agent).await?.filter(|it| it.active);
+        let found = store::find_target(&mut tx, tenant, agent, now).await?.filter(|it| it.active);
         let found = found.ok_or(MoveError::Invalid("/agent_id", "is no active user of yours"))?;
         // An offer to the same agent holds its seat already.
         if found.free_seats < 1 && locked.agent != Some(agent) {
             return Err(MoveError::Full);
         }
         store::mark_active(&mut tx, tenant, room, agent, now).await?;
+        let noted =
+            NewDecision::of(tenant, &locked, Decision::Taken).agent(agent).by(mover.id).after(waited(&locked, now));
+        decisions::note(&mut tx, now, &[noted]).await?;
         let view = rooms::store::find_view(&mut tx, tenant, room, now).await?.ok_or(MoveError::NoSuchRoom)?;
         let former = locked.agent.filter(|it| *it != agent);
         let transferred = NewEvent::room(tenant, Kind::RoomTransferred, &view).also_to(former);
@@ -226,12 +241,21 @@ pub async fn close(
         holder => (CloseReason::Supervisor, holder.filter(|_| locked.status == Status::Active)),
     };
     store::mark_closed(&mut tx, tenant, room, reason, holder, now).await?;
+    store::mark_wrap_up(&mut tx, tenant, room, now).await?;
+    let noted = NewDecision::of(tenant, &locked, Decision::Closed).because(reason.into()).by(mover.id);
+    let noted = NewDecision { agent: locked.agent, ..noted.after(waited(&locked, now)) };
+    decisions::note(&mut tx, now, &[noted]).await?;
     let view = rooms::store::find_view(&mut tx, tenant, room, now).await?.ok_or(MoveError::NoSuchRoom)?;
     events::append(&mut tx, now, &[NewEvent::room(tenant, Kind::RoomClosed, &view).also_to(locked.agent)]).await?;
     if let Some(holder) = locked.agent {
         store::mark_idle(&mut tx, tenant, holder, now).await?;
     }
     finish(dispatch, tx, tenant, room, now).await
+}
+
+/// How long the room waited, if this answers or loses it.
+fn waited(room: &LockedRoom, now: Moment) -> Option<i32> {
+    waited_s(room.queued_at, room.accepted_at, now)
 }
 
 async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> Result<LockedRoom, MoveError> {

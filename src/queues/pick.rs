@@ -1,4 +1,4 @@
-//! Who gets which room: pure, from facts to pairs.
+//! Who gets which room: pure, from facts to decisions. Why is told by `why`.
 
 use std::{
     cmp::Reverse,
@@ -34,8 +34,12 @@ pub struct Waiting {
     pub place_at: Moment,
     /// How its queue chooses.
     pub strategy: Strategy,
-    /// Agents who passed on it just now.
+    /// Agents who passed on it since it came into the queue, the last one last: others are asked before them.
     pub passed_by: Vec<Uuid>,
+    /// They passed so recently that they are not asked at all.
+    pub spares_passers: bool,
+    /// The agent whom the contact had not long ago, where the queue is sticky.
+    pub had: Option<Uuid>,
 }
 
 /// A ready agent.
@@ -45,7 +49,7 @@ pub struct Candidate {
     pub agent: UserId,
     /// All seats.
     pub seats: i64,
-    /// Seats taken by offered and active rooms.
+    /// Seats taken by rooms that ring, are held, or are being wrapped up.
     pub taken: i64,
     /// See [`Strategy::LongestIdle`].
     pub idle_since: Moment,
@@ -55,26 +59,39 @@ pub struct Candidate {
     pub queues: HashMap<Uuid, i32>,
 }
 
-/// Pairs of (index into `waiting`, agent). Rooms are served by queue priority, then place; nobody gets more rooms than seats.
+/// A room and who gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// Index of the room.
+    pub at: usize,
+    /// The agent.
+    pub agent: UserId,
+    /// Because the contact had them before, not by the queue's strategy.
+    pub is_sticky: bool,
+}
+
+/// Who gets which room, in the order of deciding. Rooms are served by queue priority, then place; nobody gets more rooms than seats.
 ///
 /// Costs about (rooms + memberships) × log agents: each queue keeps its free agents in a heap, best first.
 #[must_use]
-pub fn pick(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec<(usize, UserId)> {
+pub fn pick(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec<Picked> {
     let mut order: Vec<usize> = (0..waiting.len()).collect();
     order.sort_by_key(|&at| (waiting[at].priority, waiting[at].place_at, waiting[at].room));
     let mut lines = Lines::of(waiting, &agents);
-    let mut pairs = Vec::new();
+    let mut picked = Vec::new();
     for at in order {
-        let Some(best) = lines.take(&waiting[at], &agents) else { continue };
+        let room = &waiting[at];
+        let sticky = lines.find_had(room, &agents);
+        let Some(best) = sticky.or_else(|| lines.take(room, &agents)) else { continue };
         let agent = &mut agents[best];
         agent.taken += 1;
         // Later than everybody who has not been given a room in this round, and in the order of giving.
-        let given = now + TimeDelta::microseconds(i64::try_from(pairs.len()).unwrap_or(0));
+        let given = now + TimeDelta::microseconds(i64::try_from(picked.len()).unwrap_or(0));
         (agent.idle_since, agent.given_at) = (given, Some(given));
+        picked.push(Picked { at, agent: agent.agent, is_sticky: sticky.is_some() });
         lines.put_back(best, &agents);
-        pairs.push((at, agents[best].agent));
     }
-    pairs
+    picked
 }
 
 /// The free agents of each queue that has rooms. An agent who was given a room is put into all their lines anew; what was there
@@ -83,6 +100,8 @@ struct Lines {
     of_queue: HashMap<Uuid, Line>,
     /// How often an agent has been put back, by index.
     ages: Vec<u32>,
+    /// Their indexes.
+    of_agent: HashMap<Uuid, usize>,
 }
 
 struct Line {
@@ -95,7 +114,8 @@ impl Lines {
     fn of(waiting: &[Waiting], agents: &[Candidate]) -> Self {
         let line = |strategy| Line { strategy, best_first: BinaryHeap::new() };
         let of_queue = waiting.iter().map(|it| (it.queue, line(it.strategy))).collect();
-        let mut lines = Self { of_queue, ages: vec![0; agents.len()] };
+        let of_agent = agents.iter().enumerate().map(|(at, it)| (it.agent.0, at)).collect();
+        let mut lines = Self { of_queue, ages: vec![0; agents.len()], of_agent };
         (0..agents.len()).for_each(|at| lines.stand(at, agents));
         lines
     }
@@ -117,7 +137,14 @@ impl Lines {
         self.stand(at, agents);
     }
 
-    /// Takes the best agent who did not pass on the room out of its line.
+    /// The agent whom the contact had, if free now and of the queue.
+    fn find_had(&self, room: &Waiting, agents: &[Candidate]) -> Option<usize> {
+        let at = room.had.filter(|it| !room.passed_by.contains(it)).and_then(|it| self.of_agent.get(&it)).copied()?;
+        let agent = &agents[at];
+        (agent.taken < agent.seats && agent.queues.contains_key(&room.queue)).then_some(at)
+    }
+
+    /// Takes the best agent who did not pass on the room out of its line; else, once they may be asked again, who passed longest ago.
     fn take(&mut self, room: &Waiting, agents: &[Candidate]) -> Option<usize> {
         let line = self.of_queue.get_mut(&room.queue)?;
         let mut passed = Vec::new();
@@ -132,6 +159,11 @@ impl Lines {
             }
             passed.push(Reverse(entry));
         };
+        let longest_ago = || {
+            let place = |at: usize| room.passed_by.iter().position(|it| *it == agents[at].agent.0);
+            passed.iter().map(|Reverse((_, at, _))| *at).min_by_key(|at| place(*at))
+        };
+        let found = found.or_else(|| if room.spares_passers { None } else { longest_ago() });
         line.best_first.extend(passed);
         found
     }
@@ -151,7 +183,7 @@ fn rank(agent: &Candidate, member: i32, strategy: Strategy) -> Rank {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{collection, option, prop_assert_eq, proptest, strategy::Strategy as Any};
+    use proptest::{arbitrary::any, collection, option, prop_assert_eq, proptest, strategy::Strategy as Any};
 
     use super::*;
 
@@ -182,14 +214,15 @@ mod tests {
             place_at: minute(place),
             strategy,
             passed_by: Vec::new(),
+            spares_passers: true,
+            had: None,
         }
     }
 
     #[track_caller]
     fn check(waiting: &[Waiting], agents: Vec<Candidate>, expected: &[(u128, u128)]) {
         let pairs = pick(waiting, agents, minute(100));
-        let pairs: Vec<_> =
-            pairs.into_iter().map(|(at, agent)| (waiting[at].room.as_u128(), agent.0.as_u128())).collect();
+        let pairs: Vec<_> = pairs.into_iter().map(|it| (waiting[it.at].room.as_u128(), it.agent.0.as_u128())).collect();
         assert_eq!(pairs, expected);
     }
 
@@ -218,9 +251,28 @@ mod tests {
         passed.passed_by = vec![Uuid::from_u128(10)];
         check(&[passed.clone()], vec![agent(10, 1, 0, 1)], &[]);
         check(&[passed], vec![agent(10, 1, 0, 1), agent(11, 1, 0, 9)], &[(1, 11)]);
+        let mut stale = room(1, 5);
+        (stale.passed_by, stale.spares_passers) = ([11, 10].map(Uuid::from_u128).to_vec(), false);
+        check(&[stale.clone()], vec![agent(10, 1, 0, 1), agent(11, 1, 0, 9), agent(12, 1, 0, 20)], &[(1, 12)]);
+        check(&[stale], vec![agent(10, 1, 0, 1), agent(11, 1, 0, 9)], &[(1, 11)]);
         let mut stranger = agent(10, 1, 0, 1);
         stranger.queues.clear();
         check(&[room(1, 5)], vec![stranger], &[]);
+    }
+
+    #[test]
+    fn a_contact_gets_the_agent_they_had_or_anybody_at_once() {
+        let mut back = room(1, 5);
+        back.had = Some(Uuid::from_u128(11));
+        check(&[back.clone()], vec![agent(10, 1, 0, 1), agent(11, 1, 0, 9)], &[(1, 11)]);
+        check(&[back.clone()], vec![agent(10, 1, 0, 1), agent(11, 1, 1, 9)], &[(1, 10)]);
+        check(&[back.clone()], vec![agent(10, 1, 0, 1)], &[(1, 10)]);
+        let mut moved = agent(11, 1, 0, 9);
+        moved.queues.clear();
+        check(&[back.clone()], vec![agent(10, 1, 0, 1), moved], &[(1, 10)]);
+        check(&[back.clone(), room(2, 6)], vec![agent(10, 2, 0, 10), agent(11, 1, 0, 9)], &[(1, 11), (2, 10)]);
+        back.passed_by = vec![Uuid::from_u128(11)];
+        check(&[back], vec![agent(10, 1, 0, 1), agent(11, 1, 0, 9)], &[(1, 10)]);
     }
 
     #[test]
@@ -236,23 +288,30 @@ mod tests {
     }
 
     /// The same decision as one would write it down first: look at everybody for every room.
-    fn plain(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec<(usize, UserId)> {
+    fn plain(waiting: &[Waiting], mut agents: Vec<Candidate>, now: Moment) -> Vec<Picked> {
         let mut order: Vec<usize> = (0..waiting.len()).collect();
         order.sort_by_key(|&at| (waiting[at].priority, waiting[at].place_at, waiting[at].room));
-        let mut pairs = Vec::new();
+        let mut picked = Vec::new();
         for at in order {
             let room = &waiting[at];
+            let passed = |it: &Candidate| room.passed_by.iter().position(|passer| *passer == it.agent.0);
             let fits = |it: &&mut Candidate| {
-                it.taken < it.seats && it.queues.contains_key(&room.queue) && !room.passed_by.contains(&it.agent.0)
+                it.taken < it.seats
+                    && it.queues.contains_key(&room.queue)
+                    && !(room.spares_passers && passed(it).is_some())
             };
-            let best = agents.iter_mut().filter(fits).min_by_key(|it| rank(it, it.queues[&room.queue], room.strategy));
+            let best = agents.iter_mut().filter(fits).min_by_key(|it| {
+                let is_sticky = room.had == Some(it.agent.0) && passed(it).is_none();
+                (!is_sticky, passed(it), rank(it, it.queues[&room.queue], room.strategy))
+            });
             let Some(best) = best else { continue };
             best.taken += 1;
-            let given = now + TimeDelta::microseconds(pairs.len() as i64);
+            let given = now + TimeDelta::microseconds(picked.len() as i64);
             (best.idle_since, best.given_at) = (given, Some(given));
-            pairs.push((at, best.agent));
+            let is_sticky = room.had == Some(best.agent.0) && passed(best).is_none();
+            picked.push(Picked { at, agent: best.agent, is_sticky });
         }
-        pairs
+        picked
     }
 
     fn any_agent() -> impl Any<Value = Candidate> {
@@ -270,13 +329,17 @@ mod tests {
     }
 
     fn any_room() -> impl Any<Value = Waiting> {
-        (0..4u128, 0..9i64, collection::vec(0..12u128, 0..4)).prop_map(|(queue, place, passed)| Waiting {
+        let passed = collection::vec(0..12u128, 0..4);
+        let facts = (0..4u128, 0..9i64, passed, any::<bool>(), option::of(0..12u128));
+        facts.prop_map(|(queue, place, passed, spares_passers, had)| Waiting {
             room: Uuid::nil(),
             queue: Uuid::from_u128(queue),
             priority: i32::try_from(queue % 3).unwrap(),
             place_at: minute(place),
             strategy: [Strategy::LongestIdle, Strategy::LeastBusy, Strategy::RoundRobin][queue as usize % 3],
             passed_by: passed.into_iter().map(Uuid::from_u128).collect(),
+            spares_passers,
+            had: had.map(Uuid::from_u128),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::{
     ids::{RoomId, TenantId, UserId},
     rooms::{
         self,
+        decisions::{self, Decision, NewDecision, Reason},
         events::{self, Kind, NewEvent, shown},
     },
 };
@@ -62,14 +63,17 @@ pub(super) async fn set(
 ) -> sqlx::Result<Option<AgentView>> {
     // Rooms before agents, as everywhere: two transactions that need both cannot wait for each other.
     if status != AgentStatus::Ready {
-        for room in store::withdraw_offers(tx, tenant, user).await? {
+        let why = if status == AgentStatus::Away { Reason::Away } else { Reason::AgentGone };
+        for (room, queue) in store::withdraw_offers(tx, tenant, user, now).await? {
+            let noted = NewDecision::new(tenant, room, queue, Decision::Withdrawn).because(why).agent(user);
+            decisions::note(tx, now, &[noted]).await?;
             back(tx, tenant, room, Kind::RoomOfferExpired, user, now).await?;
         }
     }
     if !store::mark_status(tx, tenant, user, status, reason, now).await? {
         return Ok(None);
     }
-    let agent = store::find_view(tx, tenant, user).await?;
+    let agent = store::find_view(tx, tenant, user, now).await?;
     if let Some(agent) = &agent {
         let data = shown(agent);
         let event = NewEvent {
@@ -100,6 +104,22 @@ pub(super) async fn back(
     Ok(())
 }
 
+/// Puts a locked active room back to the front of its queue, for others first; the caller holds the dispatch lock.
+pub(super) async fn give_back(
+    tx: &mut PgConnection,
+    dispatch: &Dispatch,
+    tenant: TenantId,
+    room: RoomId,
+    former: UserId,
+    why: Reason,
+    now: Moment,
+) -> sqlx::Result<()> {
+    let queue = store::mark_returned(tx, tenant, room, former, now, now + dispatch.rering).await?;
+    let noted = NewDecision::new(tenant, room, queue, Decision::Returned).because(why).agent(former);
+    decisions::note(tx, now, &[noted]).await?;
+    back(tx, tenant, room, Kind::RoomQueued, former, now).await
+}
+
 /// Finds agents whose stream is gone, and rooms whose agents have been gone too long.
 pub struct Watch {
     /// What it works with.
@@ -124,8 +144,7 @@ impl Worker for Watch {
             let mut tx = self.dispatch.db.begin().await?;
             lock_dispatch(&mut tx, tenant).await?;
             if let Some(former) = store::lock_left(&mut tx, tenant, room, since).await? {
-                store::mark_returned(&mut tx, tenant, room).await?;
-                back(&mut tx, tenant, room, Kind::RoomQueued, former, now).await?;
+                give_back(&mut tx, &self.dispatch, tenant, room, former, Reason::AgentGone, now).await?;
                 step = Step::Worked;
             }
             tx.commit().await?;

@@ -8,6 +8,7 @@ use crate::{
         messenger::send::{self, SenderAction},
         meta::graph::Access,
     },
+    check,
     crew::{Step, Worker},
     db::bell::Topic,
     ids::{RoomId, TenantId},
@@ -56,8 +57,13 @@ async fn ask(outgoing: &Outgoing, it: &store::Nameless) -> anyhow::Result<()> {
         .or_else(|| Some([profile.first_name.as_deref()?, profile.last_name.as_deref().unwrap_or("")].join(" ")));
     let name = name.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
     let mut tx = outgoing.db.begin().await?;
-    let (first, picture) = (profile.first_name.as_deref(), profile.picture_url.as_deref());
-    let room = store::mark_profile(&mut tx, it.tenant, it.contact, name.as_deref(), first, picture, now).await?;
+    let told = store::Told {
+        name: name.as_deref(),
+        first_name: profile.first_name.as_deref(),
+        picture_url: profile.picture_url.as_deref(),
+        locale: profile.locale.as_deref().filter(|it| check::locale(it).is_some()),
+    };
+    let room = store::mark_profile(&mut tx, it.tenant, it.contact, &told, now).await?;
     if let Some(room) = room
         && let Some(view) = rooms::store::find_view(&mut tx, it.tenant, room, now).await?
     {

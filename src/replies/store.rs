@@ -158,26 +158,35 @@ pub async fn claim_nameless(db: &PgPool, now: Moment, limit: i64) -> sqlx::Resul
     Ok(nameless.collect())
 }
 
-/// What a profile says, and the open room that shows it.
+/// What a profile says.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Told<'a> {
+    pub name: Option<&'a str>,
+    pub first_name: Option<&'a str>,
+    pub picture_url: Option<&'a str>,
+    pub locale: Option<&'a str>,
+}
+
+/// Notes what a profile says; the newest room, which shows it.
 pub async fn mark_profile(
     tx: &mut PgConnection,
     tenant: TenantId,
     contact: ContactId,
-    name: Option<&str>,
-    first_name: Option<&str>,
-    picture_url: Option<&str>,
+    told: &Told<'_>,
     now: Moment,
 ) -> sqlx::Result<Option<RoomId>> {
     sqlx::query!(
         "update contacts
-        set name = coalesce(name, $3), first_name = coalesce(first_name, $4), picture_url = $5, updated_at = $6
+        set name = coalesce(name, $3), first_name = coalesce(first_name, $4), picture_url = $5, locale = coalesce(locale, $7), updated_at = $6
         where tenant_id = $1 and id = $2",
         tenant.0,
         contact.0,
-        name,
-        first_name,
-        picture_url,
+        told.name,
+        told.first_name,
+        told.picture_url,
         now,
+        told.locale,
     )
     .execute(&mut *tx)
     .await?;

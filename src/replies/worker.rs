@@ -42,10 +42,8 @@ use crate::{
     rooms::{AuthorKind, receipts::METADATA_PREFIX},
 };
 
-/// Rows looked at in one statement of a claim.
-const MOST_LOOKED_AT: usize = 128;
 /// Statements of one claim; each leaves out the Pages and tenants that the ones before found to have their share.
-const MOST_PASSES: usize = 8;
+const MOST_PASSES: usize = 12;
 /// With this many sends under way, a claim waits for [`GATHER`], so that it finds more than one.
 const BUSY: usize = 32;
 const GATHER: Duration = Duration::from_millis(1);
@@ -157,10 +155,9 @@ impl Sender {
         let (mut jobs, mut skipped, mut look_at) = (Vec::new(), Skipped::default(), None);
         let mut tx = self.shared.outgoing.db.begin().await?;
         for _ in 0..MOST_PASSES {
-            let limit = (most - jobs.len()).min(MOST_LOOKED_AT);
-            let asked_for = i64::try_from(limit).unwrap_or(i64::MAX);
-            let due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants, asked_for).await?;
-            let (is_all, known) = (due.len() < limit, skipped.count());
+            let mut due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants).await?;
+            let (is_all, known) = (due.len() < claims::MOST_LOOKED_AT, skipped.count());
+            due.truncate(most - jobs.len());
             let (mut claimed, mut postponed) = (Vec::new(), Vec::new());
             for it in due {
                 match may_go(&it, now) {
@@ -183,13 +180,15 @@ impl Sender {
                     May::Later(until) => postponed.push((it, until)),
                 }
             }
+            // Else the next look would find the same again.
+            let has_moved = !claimed.is_empty() || !postponed.is_empty() || skipped.count() > known;
             for (it, until) in postponed {
                 claims::postpone(&mut tx, &it, until).await?;
             }
             let marked: Vec<_> = claimed.iter().map(Job::due).collect();
             claims::mark_sending(&mut tx, &marked, now + self.claim).await?;
             jobs.extend(claimed);
-            if is_all || jobs.len() >= most || skipped.count() == known {
+            if is_all || jobs.len() >= most || !has_moved {
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! The one decider for texts that nobody typed: opening, closing, queued, offline and error texts. Each goes out at most once for its
+//! The one decider for texts that nobody typed: opening, closing, queued, waiting, silence, offline and error texts. Each goes out at most once for its
 //! occasion, never outside the standard window (the HUMAN_AGENT tag is for people), and never as an answer to an echo or a standby event.
 
 use sqlx::PgConnection;
@@ -28,6 +28,23 @@ pub enum Occasion<'a> {
     Queued,
     /// The contact wrote while the hours are closed.
     Offline(&'a Closed),
+    /// The queue was full; the room is closed.
+    Full {
+        /// The queue's text.
+        text: &'a str,
+    },
+    /// The room has to wait; the caller notes when it was told.
+    Waiting {
+        /// The queue's text.
+        text: &'a str,
+        /// The room's place, from 1.
+        position: i64,
+    },
+    /// The contact has not answered; the caller notes that they were reminded.
+    Silent {
+        /// The queue's text.
+        text: &'a str,
+    },
 }
 
 /// Says what the occasion calls for, if anything.
@@ -42,26 +59,32 @@ pub async fn say(
     now: Moment,
 ) -> sqlx::Result<()> {
     let facts = store::load_text_facts(tx, tenant, room.id).await?;
-    let (template, agent, next_open) = match &occasion {
+    let mut next_open = String::new();
+    let (template, agent) = match &occasion {
         Occasion::Opening { .. } if room.opening_sent => return Ok(()),
         Occasion::Opening { agent } => {
             store::mark_opening_sent(tx, tenant, room.id).await?;
             room.opening_sent = true;
-            (text_of(&facts, "opening"), *agent, "")
+            (text_of(&facts, "opening"), *agent)
         }
-        Occasion::Closing { agent } => (text_of(&facts, "closing"), *agent, ""),
-        Occasion::Queued => (text_of(&facts, "queued"), "", ""),
+        Occasion::Closing { agent } => (text_of(&facts, "closing"), *agent),
+        Occasion::Queued => (text_of(&facts, "queued"), ""),
         Occasion::Offline(closed) => {
             if closed.message.trim().is_empty()
                 || !store::mark_offline_told(tx, tenant, room.contact, closed.since).await?
             {
                 return Ok(());
             }
-            (closed.message.clone(), "", closed.next_open.as_str())
+            next_open = closed.next_open.as_ref().map(|it| it.spoken(facts.locale.as_deref())).unwrap_or_default();
+            (closed.message.clone(), "")
+        }
+        Occasion::Full { text } | Occasion::Waiting { text, .. } | Occasion::Silent { text } => {
+            ((*text).to_owned(), "")
         }
     };
+    let position = if let Occasion::Waiting { position, .. } = &occasion { Some(*position) } else { None };
     let is_open = room.channel != "messenger" || window(room.opened, false, now).mode == WindowMode::Standard;
-    let text = fill(&template, &facts, agent, next_open);
+    let text = fill(&template, &facts, agent, &next_open, position);
     if text.is_empty() || !is_open {
         return Ok(());
     }
@@ -75,7 +98,7 @@ fn text_of(facts: &TextFacts, name: &str) -> String {
 }
 
 /// Puts names into a text.
-fn fill(template: &str, facts: &TextFacts, agent: &str, next_open: &str) -> String {
+fn fill(template: &str, facts: &TextFacts, agent: &str, next_open: &str, position: Option<i64>) -> String {
     let name = facts.name.as_deref().unwrap_or_default();
     let first = facts.first_name.as_deref().or(name.split_whitespace().next()).unwrap_or_default();
     texts::fill(template, |placeholder| {
@@ -85,6 +108,7 @@ fn fill(template: &str, facts: &TextFacts, agent: &str, next_open: &str) -> Stri
             "display_name" => &facts.display_name,
             "agent_name" => agent,
             "next_open" => next_open,
+            "position" => return position.map(|it| it.to_string()),
             _ => return None,
         };
         Some(value.to_owned())
@@ -102,9 +126,10 @@ mod tests {
             display_name: "Acme".to_owned(),
             name: name.map(str::to_owned),
             first_name: None,
+            locale: None,
         };
         let template = "Hello {first_name}, {agent_name} of {display_name} here.";
-        assert_eq!(fill(template, &facts(Some("Anna Bell")), "Ben", ""), "Hello Anna, Ben of Acme here.");
-        assert_eq!(fill(template, &facts(None), "Ben", ""), "Hello, Ben of Acme here.");
+        assert_eq!(fill(template, &facts(Some("Anna Bell")), "Ben", "", None), "Hello Anna, Ben of Acme here.");
+        assert_eq!(fill(template, &facts(None), "Ben", "", None), "Hello, Ben of Acme here.");
     }
 }

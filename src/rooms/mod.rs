@@ -2,7 +2,9 @@
 //! already knows the place.
 
 pub mod automatic;
+pub mod decisions;
 pub mod events;
+pub mod limits;
 pub mod receipts;
 pub mod receive;
 pub mod say;
@@ -20,6 +22,7 @@ use crate::{
         messenger::window::{AnswerPath, Opened, answer_path},
     },
     clock::{self, Moment},
+    hours::LocalTime,
     ids::{ContactId, MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
 };
 
@@ -141,6 +144,21 @@ pub fn window(opened: Opened, human_agent: bool, now: Moment) -> Window {
     Window { mode, open_until: opened.standard_until(), human_agent_until }
 }
 
+/// Answers that an estimate needs at least.
+const FEWEST_ANSWERS: i64 = 3;
+
+/// Seconds until the room at `position` is probably answered, when the last `answers` came since `since`. Counted up to now and not to the
+/// last answer: while nobody answers, the estimate grows. Nothing where too little is known.
+#[must_use]
+pub fn estimate(position: i64, answers: i64, since: Moment, now: Moment) -> Option<i64> {
+    if answers < FEWEST_ANSWERS {
+        return None;
+    }
+    // The oldest of them began the time in which the others came.
+    let each = (now - since).num_milliseconds().max(0) / (answers - 1);
+    Some((position * each + 999) / 1000)
+}
+
 /// A room as the API shows it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Room)]
@@ -161,6 +179,11 @@ pub struct RoomView {
     pub offer: Option<Offer>,
     /// Place in its queue from 1, while waiting.
     pub position: Option<i64>,
+    /// Seconds until it is probably answered, by how fast its queue was answered in the last hour; null if that is not known.
+    pub estimated_wait_s: Option<i64>,
+    /// Since when it is flagged because its agent leaves the contact without an answer.
+    #[serde(serialize_with = "clock::millis_opt")]
+    pub agent_silent_since: Option<DateTime<Utc>>,
     /// Where the contact came from, as the channel told it.
     pub referral: Option<serde_json::Value>,
     /// Tags.
@@ -317,11 +340,23 @@ pub enum Place {
         queue: QueueId,
         /// Set while the hours are closed and the incoming chat holds.
         held: Option<Closed>,
+        /// Set where only so many may wait.
+        limit: Option<limits::Limit>,
     },
     /// Nowhere: the hours are closed.
     Offline(Closed),
     /// Nowhere: no enabled incoming chat.
     NoRoute,
+}
+
+impl Place {
+    /// The limit of its queue, if there is one.
+    pub(crate) fn limit(&self) -> Option<(QueueId, &limits::Limit)> {
+        match self {
+            Self::Queue { queue, limit: Some(limit), .. } => Some((*queue, limit)),
+            _ => None,
+        }
+    }
 }
 
 /// A closed period and what is said about it.
@@ -331,6 +366,23 @@ pub struct Closed {
     pub message: String,
     /// When the period began: names it, so that the message goes out once.
     pub since: Moment,
-    /// The next opening as the contact shall read it; empty if there is none.
-    pub next_open: String,
+    /// The next opening on the clock of the hours, if there is one.
+    pub next_open: Option<LocalTime>,
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn an_estimate_follows_the_pace_and_grows_while_nobody_answers() {
+        let second = |at| Moment::UNIX_EPOCH + TimeDelta::seconds(at);
+        assert_eq!(estimate(1, 2, second(0), second(100)), None);
+        assert_eq!(estimate(1, 11, second(0), second(100)), Some(10));
+        assert_eq!(estimate(4, 11, second(0), second(100)), Some(40));
+        assert_eq!(estimate(1, 11, second(0), second(1000)), Some(100));
+        assert_eq!(estimate(2, 3, second(5), second(5)), Some(0));
+    }
 }

@@ -176,6 +176,7 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
                 status: Status::Closed,
                 queue: None,
                 is_held: false,
+                is_overflow: false,
                 close_reason: Some(CloseReason::NoRoute),
                 referral: None,
             };
@@ -205,7 +206,7 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
     let message = NewMessage { tenant: echo.tenant, widget: echo.widget, external_at: Some(echo.at), view };
     store::insert_messages(tx, std::slice::from_ref(&message)).await?;
     let touched = Touched { tenant: echo.tenant, room, last_seq: message.view.seq, received: 0 };
-    store::receive::mark_received(tx, &[touched]).await?;
+    store::receive::mark_received(tx, &[touched], now).await?;
     let event = NewEvent::message(echo.tenant, Kind::MessageCreated, &message.view, locked.agent);
     events::append(tx, now, &[event]).await?;
     Ok((room, message.view.id))

@@ -7,7 +7,9 @@ use sqlx::PgConnection;
 use super::{
     Author, AuthorKind, CloseReason, Closed, Delivery, Direction, MessageView, NewMessage, Place, Status,
     automatic::{self, Occasion},
+    decisions,
     events::{self, Kind, NewEvent, shown},
+    limits,
     store::{
         self,
         receive::{NewRoom, OpenRoom, Touched},
@@ -160,10 +162,14 @@ async fn store_fresh(
             opened.iter().rev().find(|new| new.id == room.id).is_none_or(|new| new.status != Status::Closed);
         talk.room = takes_more.then_some(room);
     }
+    let limits = fresh.iter().filter_map(|it| it.place.limit()).collect();
+    let turned_away = limits::settle(&mut opened, &limits);
+    told.retain(|it| turned_away.iter().all(|away| away.1 != it.1));
     store::receive::insert_rooms(tx, &opened, now).await?;
+    decisions::note_opened(tx, &opened, now).await?;
     store::insert_messages(tx, &messages).await?;
     let touched: Vec<_> = touched.into_values().collect();
-    store::receive::mark_received(tx, &touched).await?;
+    store::receive::mark_received(tx, &touched, now).await?;
     let mut wrote: Vec<_> =
         talks.values().zip(talks.keys()).map(|(talk, key)| (key.0, talk.contact, talk.wrote_at)).collect();
     wrote.sort_by_key(|it| it.1);
@@ -182,6 +188,10 @@ async fn store_fresh(
             Some(closed) => automatic::say(tx, tenant, &mut room, Occasion::Offline(closed), now).await?,
             None => automatic::say(tx, tenant, &mut room, Occasion::Queued, now).await?,
         }
+    }
+    for (tenant, room, text) in turned_away {
+        let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
+        automatic::say(tx, tenant, &mut room, Occasion::Full { text: &text }, now).await?;
     }
     Ok(messages)
 }
@@ -206,7 +216,7 @@ async fn load_talks(
 
 fn open(it: &Inbound, contact: ContactId, now: Moment) -> NewRoom {
     let (status, queue, is_held, close_reason) = match &it.place {
-        Place::Queue { queue, held } => (Status::Waiting, Some(queue.0), held.is_some(), None),
+        Place::Queue { queue, held, .. } => (Status::Waiting, Some(queue.0), held.is_some(), None),
         Place::Offline(_) => (Status::Closed, None, false, Some(CloseReason::Offline)),
         Place::NoRoute => (Status::Closed, None, false, Some(CloseReason::NoRoute)),
     };
@@ -219,6 +229,7 @@ fn open(it: &Inbound, contact: ContactId, now: Moment) -> NewRoom {
         status,
         queue,
         is_held,
+        is_overflow: false,
         close_reason,
         referral,
     }

@@ -81,7 +81,7 @@ pub async fn write(
     if goes_out {
         store::insert_outbox(tx, &message, now).await?;
     }
-    store::mark_written(tx, tenant, room.id, room.last_seq, writer.answers && goes_out).await?;
+    store::mark_written(tx, tenant, room.id, room.last_seq, writer.answers && goes_out, now).await?;
     let event = NewEvent::message(tenant, Kind::MessageCreated, &message.view, room.agent);
     events::append(tx, now, &[event]).await?;
     Ok(message.view)

@@ -1,5 +1,6 @@
 //! All SQL of rooms, messages, the outbox's writing side and the event log.
 
+pub mod decisions;
 pub mod receipts;
 pub mod receive;
 mod windows;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView,
-    RoomWidget, Status,
+    RoomWidget, Status, estimate,
     events::{Cursor, EventView, Logged, NewEvent},
     receipts::Changed,
     window,
@@ -106,11 +107,33 @@ pub async fn list_views(
     now: Moment,
 ) -> sqlx::Result<Vec<(TenantId, RoomView)>> {
     let rows = sqlx::query!(
-        r#"select r.tenant_id, r.id, r.status as "status: Status", r.tags, r.last_seq, r.unread, r.referral,
+        r#"with lines as (
+            select distinct r.tenant_id, r.queue_id
+            from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, id)
+            join rooms r on r.tenant_id = wanted.tenant_id and r.id = wanted.id
+            where r.status = 'waiting' and not r.is_held
+        ), paces as (
+            -- How fast each of these queues was answered lately: its last answers, and since when.
+            select lines.tenant_id, lines.queue_id, count(*) as answers, min(last.at) as since
+            from lines
+            cross join lateral (
+                select l.at
+                from routing_log l
+                where l.tenant_id = lines.tenant_id
+                  and l.queue_id = lines.queue_id
+                  and l.wait_s is not null
+                  and l.decision in ('accepted', 'assigned', 'taken')
+                  and l.at > $3::timestamptz - interval '1 hour'
+                order by l.at desc
+                limit 20) as last
+            group by lines.tenant_id, lines.queue_id
+        )
+        select r.tenant_id, r.id, r.status as "status: Status", r.tags, r.last_seq, r.unread, r.referral,
             r.close_reason as "close_reason: CloseReason", r.opened_at, r.queued_at, r.accepted_at, r.closed_at, r.offer_expires_at,
             r.agent_id, u.name as "agent_name?", r.queue_id, q.name as "queue_name?",
             w.id as widget_id, w.name as widget_name, w.channel, w.color, w.human_agent,
             c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at, c.ad_message_at,
+            r.agent_silent_at, pace.answers as "answers?", pace.since as "pace_since?",
             (select count(*)
              from rooms p
              where r.status = 'waiting'
@@ -124,9 +147,11 @@ pub async fn list_views(
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
         left join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
         left join users u on u.tenant_id = r.tenant_id and u.id = r.agent_id
+        left join paces pace on pace.tenant_id = r.tenant_id and pace.queue_id = r.queue_id and r.status = 'waiting' and not r.is_held
         order by wanted.nth"#,
         tenants,
         rooms,
+        now,
     )
     .fetch_all(db)
     .await?;
@@ -158,6 +183,8 @@ pub async fn list_views(
                 .filter(|_| it.status != Status::Offered)
                 .map(|id| Named { id, name: it.agent_name.unwrap_or_default() }),
             position: (it.status == Status::Waiting).then_some(it.position),
+            estimated_wait_s: it.answers.zip(it.pace_since).and_then(|(n, since)| estimate(it.position, n, since, now)),
+            agent_silent_since: it.agent_silent_at,
             referral: it.referral,
             tags: it.tags,
             last_seq: it.last_seq,
@@ -191,6 +218,8 @@ pub struct LockedRoom {
     pub human_agent: bool,
     pub tags_required: bool,
     pub opened: Opened,
+    pub queued_at: Option<Moment>,
+    pub accepted_at: Option<Moment>,
     /// Why the contact cannot be reached before they write again.
     pub unreachable: Option<serde_json::Value>,
 }
@@ -199,7 +228,7 @@ pub struct LockedRoom {
 pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
-            r.opening_sent, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
+            r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
             case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
                 then c.unreachable_error end as unreachable
         from rooms r
@@ -227,6 +256,8 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         human_agent: it.human_agent,
         tags_required: it.tags_required,
         opened: opened!(it),
+        queued_at: it.queued_at,
+        accepted_at: it.accepted_at,
         unreachable: it.unreachable,
     }))
 }
@@ -384,22 +415,28 @@ pub async fn insert_outbox(tx: &mut PgConnection, message: &NewMessage, due_at: 
     Ok(())
 }
 
-/// Moves a locked room's `last_seq`; an answer also clears `unread`.
+/// Moves a locked room's `last_seq`; an answer also clears `unread`, and from now on the contact's silence counts.
 pub async fn mark_written(
     tx: &mut PgConnection,
     tenant: TenantId,
     room: RoomId,
     last_seq: i64,
     answered: bool,
+    now: Moment,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
-        set last_seq = $3, unread = case when $4 then 0 else unread end
+        set last_seq = $3, unread = case when $4 then 0 else unread end,
+            answered_at = case when $4 then $5 else answered_at end,
+            unanswered_since = case when $4 then null else unanswered_since end,
+            reminded_at = case when $4 then null else reminded_at end,
+            agent_silent_at = case when $4 then null else agent_silent_at end
         where tenant_id = $1 and id = $2",
         tenant.0,
         room.0,
         last_seq,
         answered,
+        now,
     )
     .execute(tx)
     .await?;
@@ -436,13 +473,14 @@ pub struct TextFacts {
     pub display_name: String,
     pub name: Option<String>,
     pub first_name: Option<String>,
+    pub locale: Option<String>,
 }
 
 /// The widget's texts and the contact's names.
 pub async fn load_text_facts(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<TextFacts> {
     sqlx::query_as!(
         TextFacts,
-        "select w.texts, w.display_name, c.name, c.first_name
+        "select w.texts, w.display_name, c.name, c.first_name, c.locale
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id

@@ -114,6 +114,7 @@ async fn things(world: &World) -> Vec<(&'static str, String)> {
     let key = world.admin.post("/api-keys", json!({ "name": "k", "scopes": ["read"] })).await.expect(201);
     let chats = world.admin.get("/incoming-chats").await.expect(200);
     let ledger = world.admin.get("/ledger").await.expect(200);
+    let messages = ben.reads(&room).await;
     let answer = world.admin.post("/canned-answers", json!({ "shortcut": "hi", "text": "Hello" })).await.expect(201);
     vec![
         ("rooms", id(&room)),
@@ -126,6 +127,7 @@ async fn things(world: &World) -> Vec<(&'static str, String)> {
         ("agents", ben.id.clone()),
         ("api-keys", id(&key)),
         ("ledger", id(&ledger["items"][0])),
+        ("messages", id(&messages[0])),
         ("canned-answers", id(&answer)),
     ]
 }

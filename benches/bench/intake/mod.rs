@@ -44,7 +44,7 @@ pub struct Options {
     /// About two minutes instead of ten: shorter measurements, and a tenth of the history.
     #[arg(long)]
     quick: bool,
-    /// Only these parts, of: door, pgbench, accepted, applied, open, posts, history.
+    /// Only these parts, of: door, pgbench, accepted, applied, open, flood, posts, history.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Seconds of each measurement, instead of 20 to 60.
@@ -97,6 +97,9 @@ async fn measure(options: &Options, cluster: &Cluster) -> anyhow::Result<()> {
         for share in [0.25, 0.5, 0.75] {
             bench.open_loop("", share, top).await?;
         }
+    }
+    if options.wants("flood") {
+        bench.flood().await?;
     }
     if options.wants("posts") {
         for per_post in [8, 64] {
@@ -200,14 +203,17 @@ impl<'a> Bench<'a> {
 
     async fn baselines(&mut self) -> anyhow::Result<()> {
         let seconds = self.options.seconds(30.0).max(3.0) as u64;
-        let baseline = pgbench::run(self.cluster, seconds).await?;
-        for (name, rate) in [("statement by statement", baseline.statements), ("one function call", baseline.function)]
-        {
+        let baseline = pgbench::run(self.cluster, self.postmaster, seconds).await?;
+        let rows = [("statement by statement", &baseline.statements), ("one function call", &baseline.function)];
+        for (name, measured) in rows {
             let cells = [
                 format!("pgbench, 32 clients, {name}"),
-                whole(rate),
-                times(rate, Some(baseline.statements)),
-                times(rate, Some(baseline.function)),
+                whole(measured.rate),
+                times(measured.rate, Some(baseline.statements.rate)),
+                times(measured.rate, Some(baseline.function.rate)),
+                String::new(),
+                String::new(),
+                format!("0 + {:.1}", measured.cpu_us),
             ];
             self.table.row(cells.to_vec());
         }
@@ -283,6 +289,39 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    /// What nine tenants feel when somebody floods a Page of the tenth, and 2,000 messages of the flood always wait.
+    async fn flood(&mut self) -> anyhow::Result<()> {
+        let calm = |bench: &mut Self| {
+            let order = bench.order(Pace::Open { per_second: 200.0 }, 1, 15.0);
+            Order { targets: bench.targets[1..].to_vec(), ..order }
+        };
+        let order = calm(self);
+        let (alone, used) = self.carry_out(&order).await?;
+        self.add(
+            "nine tenants, 200/s".to_owned(),
+            alone.accepted as f64 / alone.seconds,
+            &alone,
+            used,
+            String::new(),
+            true,
+        );
+        let mut flood = self.order(Pace::Visible { outstanding: OUTSTANDING }, 1, 15.0);
+        flood.targets.truncate(1);
+        flood.targets[0].pages.truncate(1);
+        let order = calm(self);
+        let ((beside, used), flooded) = tokio::try_join!(self.carry_out(&order), carry_out(&flood))?;
+        self.accepted += flooded.accepted;
+        let remark = format!(
+            "the flood is applied at {}/s; POST → event of the nine: p50 × {:.2}, p99 × {:.2}",
+            whole(flooded.seen as f64 / flooded.seconds),
+            beside.event.p50 / alone.event.p50,
+            beside.event.p99 / alone.event.p99,
+        );
+        let rate = beside.accepted as f64 / beside.seconds;
+        self.add("the same beside a flood on one Page of the tenth".to_owned(), rate, &beside, used, remark, true);
+        Ok(())
+    }
+
     fn add(&mut self, what: String, rate: f64, outcome: &Outcome, used: Used, remark: String, shows_events: bool) {
         let baseline = self.baseline.as_ref();
         let per_message = |time: Duration| time.as_secs_f64() * 1e6 / outcome.accepted.max(1) as f64;
@@ -291,8 +330,8 @@ impl<'a> Bench<'a> {
         self.table.row(vec![
             what,
             whole(rate),
-            times(rate, baseline.map(|it| it.statements)),
-            times(rate, baseline.map(|it| it.function)),
+            times(rate, baseline.map(|it| it.statements.rate)),
+            times(rate, baseline.map(|it| it.function.rate)),
             spread(&outcome.answer),
             if shows_events { spread(&outcome.event) } else { String::new() },
             format!("{:.1} + {:.1}", per_message(used.gateway), per_message(used.postgres)),

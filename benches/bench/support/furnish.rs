@@ -10,7 +10,8 @@ use super::{
     gateway::Gateway,
 };
 
-const PASSWORD: &str = "a password for the bench";
+/// Of everybody.
+pub const PASSWORD: &str = "a password for the bench";
 /// The API's limit.
 const MAX_CHATS: u32 = 50;
 

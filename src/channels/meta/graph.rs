@@ -65,6 +65,8 @@ pub struct Profile {
     /// Picture; the address expires.
     #[serde(rename = "profile_pic")]
     pub picture_url: Option<String>,
+    /// Language, such as `tr_TR`.
+    pub locale: Option<String>,
 }
 
 /// A message in Meta's own list of a conversation.
@@ -190,8 +192,17 @@ impl Graph {
 
     /// A person's profile, or nothing if they have none or we may not see it.
     pub async fn profile(&self, access: Access<'_>, psid: &str) -> Result<Option<Profile>, Verdict> {
-        let fields = [("fields", "name,first_name,last_name,profile_pic")];
-        match self.ask(self.request(Method::GET, &[psid], access).query(&fields)).await {
+        let ask = async |fields: &str| {
+            self.ask(self.request(Method::GET, &[psid], access).query(&[("fields", fields)])).await
+        };
+        let answer = match ask("name,first_name,last_name,profile_pic,locale").await {
+            // The language needs a permission of its own (pages_user_locale); who lacks it gets the rest.
+            Err(verdict) if verdict.error().is_some_and(GraphError::is_about_fields) => {
+                ask("name,first_name,last_name,profile_pic").await
+            }
+            answer => answer,
+        };
+        match answer {
             Ok(answer) => Ok(Some(understood::<Profile>(answer)?).filter(|profile| *profile != Profile::default())),
             Err(verdict) if verdict.error().is_some_and(GraphError::is_no_profile) => Ok(None),
             Err(verdict) => Err(verdict),
@@ -410,10 +421,35 @@ mod tests {
 
     #[tokio::test]
     async fn redirects_are_not_followed() {
-        let (graph, _) =
-            pretend("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n\r\n").await;
-        let verdict = send(&graph).await;
-        assert!(matches!(verdict, Verdict::Fail { .. }), "{verdict:?}");
+        let elsewhere = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = elsewhere.local_addr().expect("an address");
+        for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
+            let answer = format!("HTTP/1.1 {status}\r\nlocation: http://{address}/\r\nconnection: close\r\n\r\n");
+            let (graph, _) = pretend(answer.leak()).await;
+            let verdict = send(&graph).await;
+            assert!(matches!(verdict, Verdict::Fail { .. }), "{verdict:?}");
+        }
+        let visited = tokio::time::timeout(Duration::from_millis(50), elsewhere.accept()).await;
+        assert!(visited.is_err(), "the token has gone elsewhere");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let graph = Graph::new(&format!("http://{}", listener.local_addr().expect("an address")), "v26.0", PATIENCE);
+        let talking = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a caller");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"message_id\":\"").await.expect("an open connection");
+            let mut count = 0_usize;
+            while stream.write_all(&[b'm'; 65_536]).await.is_ok() {
+                count += 65_536;
+            }
+            count
+        });
+        let verdict = send(&graph.expect("a client")).await;
+        assert!(matches!(verdict, Verdict::MaybeSent { .. }), "{verdict:?}");
+        let taken = talking.await.expect("an end");
+        assert!(taken < 32 * MAX_ANSWER_BYTES, "{taken} bytes were taken");
     }
 
     #[tokio::test]

@@ -131,4 +131,10 @@ impl GraphError {
     pub fn is_no_profile(&self) -> bool {
         matches!(self.subcode.or(self.code), Some(33 | 2_018_218 | 2_018_247))
     }
+
+    /// The fields asked for do not exist or need a permission: fewer may be answered.
+    #[must_use]
+    pub fn is_about_fields(&self) -> bool {
+        !self.is_no_profile() && matches!(self.code, Some(10 | 100 | 200..=299))
+    }
 }

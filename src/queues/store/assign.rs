@@ -8,7 +8,11 @@ use uuid::Uuid;
 use crate::{
     clock::Moment,
     ids::{RoomId, TenantId, UserId, WidgetId},
-    queues::pick::{Candidate, Strategy, Waiting},
+    queues::{
+        AgentStatus,
+        pick::{Candidate, Strategy, Waiting},
+        why::{MOST_SKIPPED, Skipped, SkippedFor, Unavailable},
+    },
 };
 
 /// Takes the tenant's dispatch lock until the transaction ends. Whatever gives an agent a room or changes who is ready holds it, in
@@ -17,20 +21,44 @@ use crate::{
 /// # Errors
 /// The database's, as everywhere in this file.
 pub async fn lock_dispatch(tx: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
-    // The two halves of the tenant's id are folded into the 64-bit key that advisory locks have.
-    let (high, low) = tenant.0.as_u64_pair();
-    let key = (high ^ low).cast_signed();
-    sqlx::query!("select pg_advisory_xact_lock($1)", key).execute(tx).await?;
+    sqlx::query!("select pg_advisory_xact_lock($1)", lock_key(tenant.0)).execute(tx).await?;
     Ok(())
 }
 
-/// Tenants in which something may be assigned or has lapsed.
-pub async fn list_tenants_due(db: &PgPool, now: Moment) -> sqlx::Result<Vec<TenantId>> {
-    let ids = sqlx::query_scalar!(
-        r#"select tenant_id as "tenant_id!" from rooms where status = 'offered' and offer_expires_at <= $1
-        union
-        select tenant_id as "tenant_id!" from rooms where status = 'waiting'"#,
+/// The two halves of an id folded into the 64-bit key that advisory locks have.
+fn lock_key(id: Uuid) -> i64 {
+    let (high, low) = id.as_u64_pair();
+    (high ^ low).cast_signed()
+}
+
+/// Tenants in which an offer has lapsed.
+pub async fn list_tenants_lapsing(db: &PgPool, now: Moment) -> sqlx::Result<Vec<TenantId>> {
+    let sql = sqlx::query_scalar!(
+        "select distinct tenant_id from rooms where status = 'offered' and offer_expires_at <= $1",
         now,
+    );
+    Ok(sql.fetch_all(db).await?.into_iter().map(TenantId).collect())
+}
+
+/// Tenants in which rooms wait and somebody is ready. Leaps from tenant to tenant in the index: what it costs does not grow with the
+/// rooms that wait.
+pub async fn list_tenants_waiting(db: &PgPool) -> sqlx::Result<Vec<TenantId>> {
+    let ids = sqlx::query_scalar!(
+        r#"with recursive waiting as (
+            (select tenant_id from rooms where status = 'waiting' order by tenant_id limit 1)
+            union all
+            select (
+                select r.tenant_id
+                from rooms r
+                where r.status = 'waiting' and r.tenant_id > w.tenant_id
+                order by r.tenant_id
+                limit 1)
+            from waiting w
+            where w.tenant_id is not null
+        )
+        select w.tenant_id as "tenant_id!"
+        from waiting w
+        where exists (select from agents a where a.tenant_id = w.tenant_id and a.status = 'ready')"#,
     )
     .fetch_all(db)
     .await?;
@@ -42,11 +70,14 @@ pub async fn list_tenants_due(db: &PgPool, now: Moment) -> sqlx::Result<Vec<Tena
 #[expect(missing_docs, reason = "the columns of the same names")]
 pub struct Lapsed {
     pub room: RoomId,
+    pub queue: Uuid,
     pub agent: UserId,
+    pub is_over: bool,
     pub sets_away: bool,
 }
 
-/// Puts rooms whose offers have lapsed back to their places.
+/// Puts rooms whose offers have lapsed back to their places, and with them whatever else rings at agents who are set away by it: all
+/// rooms of the transaction are locked here, in key order.
 pub async fn lapse_offers(
     tx: &mut PgConnection,
     tenant: TenantId,
@@ -54,20 +85,31 @@ pub async fn lapse_offers(
     rering_at: Moment,
 ) -> sqlx::Result<Vec<Lapsed>> {
     let rows = sqlx::query!(
-        r#"with lapsed as (
-            select r.tenant_id, r.id, r.agent_id, q.offer_timeout_action
+        r#"with over as (
+            select r.id, r.agent_id, q.offer_timeout_action = 'requeue_and_away' as sets_away
             from rooms r
             join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
             where r.tenant_id = $1 and r.status = 'offered' and r.offer_expires_at <= $2
+        ), lapsed as (
+            select r.tenant_id, r.id, r.agent_id, r.offer_expires_at <= $2 as is_over,
+                r.agent_id in (select agent_id from over where sets_away) as sets_away
+            from rooms r
+            where r.tenant_id = $1
+              and r.status = 'offered'
+              and (r.id in (select id from over) or r.agent_id in (select agent_id from over where sets_away))
             order by r.id
             for update of r
         )
         update rooms r
-        set status = 'waiting', agent_id = null, offer_expires_at = null, rering_at = $3,
-            passed_by = case when r.rering_at > $2 then r.passed_by else '{}' end || lapsed.agent_id
+        set status = 'waiting', agent_id = null, offer_expires_at = null,
+            rering_at = case when is_over then $3 else r.rering_at end,
+            passed_by = case when is_over then array_remove(r.passed_by, lapsed.agent_id) || lapsed.agent_id else r.passed_by end,
+            -- Handed to an agent who did not answer: only now it waits for the queue.
+            queued_at = case when r.accepted_at >= r.queued_at then $2 else r.queued_at end
         from lapsed
         where r.tenant_id = lapsed.tenant_id and r.id = lapsed.id
-        returning r.id, lapsed.agent_id as "agent_id!", lapsed.offer_timeout_action"#,
+        returning r.id, r.queue_id as "queue_id!", lapsed.agent_id as "agent_id!", lapsed.is_over as "is_over!",
+            lapsed.sets_away as "sets_away!""#,
         tenant.0,
         now,
         rering_at,
@@ -76,10 +118,18 @@ pub async fn lapse_offers(
     .await?;
     let lapsed = rows.into_iter().map(|it| Lapsed {
         room: RoomId(it.id),
+        queue: it.queue_id,
         agent: UserId(it.agent_id),
-        sets_away: it.offer_timeout_action == "requeue_and_away",
+        is_over: it.is_over,
+        sets_away: it.sets_away,
     });
     Ok(lapsed.collect())
+}
+
+/// Tenants in which rooms are held for the opening.
+pub async fn list_tenants_holding(db: &PgPool) -> sqlx::Result<Vec<TenantId>> {
+    let ids = sqlx::query_scalar!("select distinct tenant_id from rooms where status = 'waiting' and is_held");
+    Ok(ids.fetch_all(db).await?.into_iter().map(TenantId).collect())
 }
 
 /// Widgets whose rooms are held for the opening.
@@ -95,18 +145,69 @@ pub async fn list_held_widgets(tx: &mut PgConnection, tenant: TenantId) -> sqlx:
     Ok(ids.into_iter().map(WidgetId).collect())
 }
 
-/// The hours are open: the held rooms of this widget may be offered.
-pub async fn mark_released(tx: &mut PgConnection, tenant: TenantId, widget: WidgetId) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Widgets with rooms that wait and are not held.
+pub async fn list_waiting_widgets(tx: &mut PgConnection, tenant: TenantId) -> sqlx::Result<Vec<WidgetId>> {
+    let ids = sqlx::query_scalar!(
+        "select distinct widget_id
+        from rooms
+        where tenant_id = $1 and status = 'waiting' and not is_held",
+        tenant.0,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(ids.into_iter().map(WidgetId).collect())
+}
+
+/// The hours are closed: the waiting rooms of this widget are held in their places.
+pub async fn mark_held(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    widget: WidgetId,
+) -> sqlx::Result<Vec<(RoomId, Option<Uuid>)>> {
+    let rows = sqlx::query!(
         "update rooms
-        set is_held = false
-        where tenant_id = $1 and widget_id = $2 and status = 'waiting' and is_held",
+        set is_held = true
+        where tenant_id = $1
+          and id in (
+            select id
+            from rooms
+            where tenant_id = $1 and widget_id = $2 and status = 'waiting' and not is_held
+            order by id
+            for update)
+        returning id, queue_id",
         tenant.0,
         widget.0,
     )
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    Ok(rows.into_iter().map(|it| (RoomId(it.id), it.queue_id)).collect())
+}
+
+/// The hours are open: the held rooms of this widget may be offered. They wait from now on, in their old order.
+pub async fn mark_released(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    widget: WidgetId,
+    now: Moment,
+) -> sqlx::Result<Vec<(RoomId, Option<Uuid>)>> {
+    let rows = sqlx::query!(
+        "update rooms
+        set is_held = false, queued_at = $3
+        where tenant_id = $1
+          and id in (
+            select id
+            from rooms
+            where tenant_id = $1 and widget_id = $2 and status = 'waiting' and is_held
+            order by id
+            for update)
+        returning id, queue_id",
+        tenant.0,
+        widget.0,
+        now,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|it| (RoomId(it.id), it.queue_id)).collect())
 }
 
 /// A waiting room with how its queue offers.
@@ -116,6 +217,8 @@ pub struct WaitingRoom {
     pub fact: Waiting,
     pub is_auto: bool,
     pub offer_timeout_s: i32,
+    pub queued_at: Option<Moment>,
+    pub accepted_at: Option<Moment>,
 }
 
 /// The rooms that these agents could be given now, as many for each queue as its members have free seats and at most `limit`, oldest
@@ -152,7 +255,17 @@ pub async fn lock_waiting(
             limit $6
         )
         select r.id, q.id as queue_id, q.priority, r.place_at as "place_at!", q.strategy, q.accept, q.offer_timeout_s,
-            case when r.rering_at > $2 then r.passed_by else '{}' end as "passed_by!"
+            r.queued_at, r.accepted_at, r.passed_by, coalesce(r.rering_at > $2, false) as "spares_passers!",
+            case when q.sticky_minutes > 0 then (
+                select p.agent_id
+                from rooms p
+                where p.tenant_id = r.tenant_id
+                  and p.contact_id = r.contact_id
+                  and p.status = 'closed'
+                  and p.agent_id is not null
+                  and p.closed_at >= r.opened_at - make_interval(mins => q.sticky_minutes)
+                order by p.id desc
+                limit 1) end as had
         from next
         join rooms r on r.tenant_id = $1 and r.id = next.id and r.status = 'waiting'
         join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
@@ -179,15 +292,19 @@ pub async fn lock_waiting(
                 _ => Strategy::LongestIdle,
             },
             passed_by: it.passed_by,
+            spares_passers: it.spares_passers,
+            had: it.had,
         },
         is_auto: it.accept == "auto",
         offer_timeout_s: it.offer_timeout_s,
+        queued_at: it.queued_at,
+        accepted_at: it.accepted_at,
     });
     Ok(rooms.collect())
 }
 
 /// Ready agents with a free seat, with the queues they serve.
-pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId) -> sqlx::Result<Vec<Candidate>> {
+pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId, now: Moment) -> sqlx::Result<Vec<Candidate>> {
     let rows = sqlx::query!(
         r#"select a.user_id, a.max_chats, a.idle_since, a.given_at, m.queue_id, m.priority, coalesce(held.taken, 0) as "taken!"
         from agents a
@@ -196,10 +313,11 @@ pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId) -> sqlx::R
         left join (
             select agent_id, count(*) as taken
             from rooms
-            where tenant_id = $1 and status in ('offered', 'active')
+            where tenant_id = $1 and (status in ('offered', 'active') or seat_until > $2)
             group by agent_id) as held on held.agent_id = a.user_id
         where a.tenant_id = $1 and a.status = 'ready' and coalesce(held.taken, 0) < a.max_chats"#,
         tenant.0,
+        now,
     )
     .fetch_all(tx)
     .await?;
@@ -216,6 +334,46 @@ pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId) -> sqlx::R
         agent.queues.insert(it.queue_id, it.priority);
     }
     Ok(agents.into_values().collect())
+}
+
+/// The members of these queues who are not among `free`: the first few of each, and how many there are. For explanations.
+pub async fn list_unavailable(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    queues: &[Uuid],
+    free: &[Candidate],
+) -> sqlx::Result<HashMap<Uuid, Unavailable>> {
+    let rows = sqlx::query!(
+        r#"select q.id as "queue_id!", m.user_id as "user_id!", m.status as "status!: AgentStatus", m.status_since as "status_since!",
+            m.max_chats as "max_chats!", m.count as "count!"
+        from unnest($2::uuid[]) as q (id)
+        cross join lateral (
+            select m.user_id, a.status, a.status_since, a.max_chats, count(*) over () as count
+            from queue_members m
+            join agents a on a.tenant_id = m.tenant_id and a.user_id = m.user_id
+            join users u on u.tenant_id = a.tenant_id and u.id = a.user_id and u.active
+            where m.tenant_id = $1 and m.queue_id = q.id and m.user_id <> all ($3)
+            order by case a.status when 'ready' then 0 when 'away' then 1 else 2 end, m.priority, a.status_since desc, m.user_id
+            limit $4) as m"#,
+        tenant.0,
+        queues,
+        &free.iter().map(|it| it.agent.0).collect::<Vec<_>>(),
+        i64::try_from(MOST_SKIPPED).unwrap_or(0),
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut unavailable: HashMap<Uuid, Unavailable> = HashMap::new();
+    for it in rows {
+        let of_queue = unavailable.entry(it.queue_id).or_default();
+        let (why, since, seats) = match it.status {
+            AgentStatus::Ready => (SkippedFor::AtLimit, None, Some(it.max_chats.into())),
+            AgentStatus::Away => (SkippedFor::Away, Some(it.status_since), None),
+            AgentStatus::Offline => (SkippedFor::Offline, Some(it.status_since), None),
+        };
+        of_queue.first.push(Skipped { agent: it.user_id, why, since, seats });
+        of_queue.count = usize::try_from(it.count).unwrap_or(0);
+    }
+    Ok(unavailable)
 }
 
 /// A room and whom it goes to.
@@ -251,7 +409,8 @@ pub async fn mark_given(tx: &mut PgConnection, tenant: TenantId, given: &[Given]
     sqlx::query!(
         "update agents
         set idle_since = $3, given_at = $3
-        where tenant_id = $1 and user_id = any($2)",
+        where tenant_id = $1
+          and user_id in (select user_id from agents where tenant_id = $1 and user_id = any($2) order by user_id for no key update)",
         tenant.0,
         &agents,
         now,
@@ -270,14 +429,21 @@ pub struct StoredRoute {
     pub schedule: Option<serde_json::Value>,
     pub offline_message: String,
     pub after_hours: String,
+    pub max_waiting: Option<i32>,
+    pub max_waiting_text: String,
+    pub overflow: Option<Uuid>,
+    pub overflow_max_waiting: Option<i32>,
 }
 
 /// The enabled incoming chats of these widgets. The slices go together.
 pub async fn list_routes(tx: &mut PgConnection, tenants: &[Uuid], widgets: &[Uuid]) -> sqlx::Result<Vec<StoredRoute>> {
     let rows = sqlx::query!(
-        r#"select i.widget_id, i.queue_id, h.schedule as "schedule?", i.offline_message, i.after_hours
+        r#"select i.widget_id, i.queue_id, h.schedule as "schedule?", i.offline_message, i.after_hours,
+            q.max_waiting, q.max_waiting_text, q.overflow_queue_id, o.max_waiting as "overflow_max_waiting?"
         from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, widget_id)
         join incoming_chats i on i.tenant_id = wanted.tenant_id and i.widget_id = wanted.widget_id and i.enabled
+        join queues q on q.tenant_id = i.tenant_id and q.id = i.queue_id
+        left join queues o on o.tenant_id = q.tenant_id and o.id = q.overflow_queue_id
         left join working_hours h on h.tenant_id = i.tenant_id and h.id = i.working_hours_id"#,
         tenants,
         widgets,
@@ -290,6 +456,36 @@ pub async fn list_routes(tx: &mut PgConnection, tenants: &[Uuid], widgets: &[Uui
         schedule: it.schedule,
         offline_message: it.offline_message,
         after_hours: it.after_hours,
+        max_waiting: it.max_waiting,
+        max_waiting_text: it.max_waiting_text,
+        overflow: it.overflow_queue_id,
+        overflow_max_waiting: it.overflow_max_waiting,
     });
     Ok(routes.collect())
+}
+
+/// Keeps others from joining these queues until the transaction ends; in key order, so that nobody waits in a circle. Taken after the
+/// dispatch lock, where both are.
+pub async fn lock_lines(tx: &mut PgConnection, queues: &[Uuid]) -> sqlx::Result<()> {
+    let mut keys: Vec<_> = queues.iter().map(|it| lock_key(*it)).collect();
+    keys.sort_unstable();
+    sqlx::query!("select pg_advisory_xact_lock(key) from (select unnest($1::bigint[]) as key) as keys", &keys)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// How many rooms wait in these queues, each with its tenant; those without any are left out.
+pub async fn count_waiting(tx: &mut PgConnection, queues: &[(Uuid, Uuid)]) -> sqlx::Result<HashMap<Uuid, i64>> {
+    let rows = sqlx::query!(
+        r#"select r.queue_id as "queue_id!", count(*) as "count!"
+        from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, id)
+        join rooms r on r.tenant_id = wanted.tenant_id and r.queue_id = wanted.id and r.status = 'waiting'
+        group by r.queue_id"#,
+        &queues.iter().map(|it| it.0).collect::<Vec<_>>(),
+        &queues.iter().map(|it| it.1).collect::<Vec<_>>(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|it| (it.queue_id, it.count)).collect())
 }

@@ -58,24 +58,24 @@ pub async fn mark_offered(
     Ok(())
 }
 
-/// The room goes back to its old place; `passed` is not rung for it before `rering_at`.
+/// The room goes back to its old place; `passed` is not rung for it before `rering_at`, and others are asked first from then on.
 pub async fn mark_back(
     tx: &mut PgConnection,
     tenant: TenantId,
     room: RoomId,
-    passed: Option<UserId>,
+    passed: UserId,
     now: Moment,
     rering_at: Moment,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
         set status = 'waiting', agent_id = null, offer_expires_at = null, place_at = coalesce(place_at, queued_at, opened_at),
-            passed_by = case when $3::uuid is null then passed_by else case when rering_at > $4 then passed_by else '{}' end || $3 end,
-            rering_at = case when $3::uuid is null then rering_at else $5 end
+            passed_by = array_remove(passed_by, $3) || $3::uuid, rering_at = $5,
+            queued_at = case when accepted_at >= queued_at then $4 else queued_at end
         where tenant_id = $1 and id = $2",
         tenant.0,
         room.0,
-        passed.map(|it| it.0),
+        passed.0,
         now,
         rering_at,
     )
@@ -95,7 +95,7 @@ pub async fn mark_queued(
     let done = sqlx::query!(
         "update rooms r
         set status = 'waiting', queue_id = q.id, agent_id = null, offer_expires_at = null, place_at = $4, queued_at = $4, passed_by = '{}',
-            rering_at = null, is_held = false
+            rering_at = null, is_held = false, waiting_told_at = null
         from queues q
         where r.tenant_id = $1 and r.id = $2 and q.tenant_id = $1 and q.id = $3",
         tenant.0,
@@ -132,6 +132,22 @@ pub async fn mark_closed(
     Ok(())
 }
 
+/// The closed room keeps its last holder's seat for its queue's wrap-up.
+pub async fn mark_wrap_up(tx: &mut PgConnection, tenant: TenantId, room: RoomId, now: Moment) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update rooms r
+        set seat_until = $3::timestamptz + make_interval(secs => q.wrap_up_s)
+        from queues q
+        where r.tenant_id = $1 and r.id = $2 and r.agent_id is not null and q.tenant_id = $1 and q.id = r.queue_id and q.wrap_up_s > 0",
+        tenant.0,
+        room.0,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// A person who might be given a room.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the columns of the same names")]
@@ -144,17 +160,24 @@ pub struct Target {
 }
 
 /// Whether a user can be given a room, and how many.
-pub async fn find_target(tx: &mut PgConnection, tenant: TenantId, user: UserId) -> sqlx::Result<Option<Target>> {
+pub async fn find_target(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    user: UserId,
+    now: Moment,
+) -> sqlx::Result<Option<Target>> {
     let row = sqlx::query!(
         r#"select u.name, u.active, u.roles, a.status, a.max_chats,
             (select count(*)
              from rooms r
-             where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.status in ('offered', 'active')) as "taken!"
+             where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and (r.status in ('offered', 'active') or r.seat_until > $3)
+            ) as "taken!"
         from users u
         join agents a on a.tenant_id = u.tenant_id and a.user_id = u.id
         where u.tenant_id = $1 and u.id = $2"#,
         tenant.0,
         user.0,
+        now,
     )
     .fetch_optional(tx)
     .await?;

@@ -49,17 +49,27 @@ pub async fn mark_status(
 }
 
 /// An agent as the API shows them.
-pub async fn find_view(tx: &mut PgConnection, tenant: TenantId, user: UserId) -> sqlx::Result<Option<AgentView>> {
+pub async fn find_view(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    user: UserId,
+    now: Moment,
+) -> sqlx::Result<Option<AgentView>> {
     let row = sqlx::query!(
         r#"select u.name, a.status as "status: AgentStatus", a.status_reason, a.status_since, a.max_chats,
-            (select count(*)
-             from rooms r
-             where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.status in ('offered', 'active')) as "chats!"
+            seats.chats as "chats!", seats.wrapping_up as "wrapping_up!"
         from agents a
         join users u on u.tenant_id = a.tenant_id and u.id = a.user_id
+        cross join lateral (
+            select count(*) filter (where r.status in ('offered', 'active')) as chats,
+                count(*) filter (where r.status = 'closed') as wrapping_up
+            from rooms r
+            where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and (r.status in ('offered', 'active') or r.seat_until > $3)
+            ) as seats
         where a.tenant_id = $1 and a.user_id = $2"#,
         tenant.0,
         user.0,
+        now,
     )
     .fetch_optional(tx)
     .await?;
@@ -71,31 +81,47 @@ pub async fn find_view(tx: &mut PgConnection, tenant: TenantId, user: UserId) ->
         status_since: it.status_since,
         max_chats: it.max_chats,
         chats: it.chats,
+        wrapping_up: it.wrapping_up,
     }))
 }
 
 /// Takes back what rings at an agent: the rooms keep their places.
-pub async fn withdraw_offers(tx: &mut PgConnection, tenant: TenantId, user: UserId) -> sqlx::Result<Vec<RoomId>> {
-    let ids = sqlx::query_scalar!(
+pub async fn withdraw_offers(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    user: UserId,
+    now: Moment,
+) -> sqlx::Result<Vec<(RoomId, Option<Uuid>)>> {
+    let rows = sqlx::query!(
         "update rooms
-        set status = 'waiting', agent_id = null, offer_expires_at = null
-        where tenant_id = $1 and agent_id = $2 and status = 'offered'
-        returning id",
+        set status = 'waiting', agent_id = null, offer_expires_at = null,
+            queued_at = case when accepted_at >= queued_at then $3 else queued_at end
+        where tenant_id = $1
+          and id in (select id from rooms where tenant_id = $1 and agent_id = $2 and status = 'offered' order by id for update)
+        returning id, queue_id",
         tenant.0,
         user.0,
+        now,
     )
     .fetch_all(tx)
     .await?;
-    Ok(ids.into_iter().map(RoomId).collect())
+    Ok(rows.into_iter().map(|it| (RoomId(it.id), it.queue_id)).collect())
 }
 
 /// These agents have a stream open now. The slices go together.
 pub async fn mark_streaming(db: &PgPool, tenants: &[Uuid], users: &[Uuid], now: Moment) -> sqlx::Result<()> {
     sqlx::query!(
-        "update agents a
+        "with streaming as (
+            select a.tenant_id, a.user_id
+            from unnest($1::uuid[], $2::uuid[]) as s (tenant_id, user_id)
+            join agents a on a.tenant_id = s.tenant_id and a.user_id = s.user_id and a.status <> 'offline'
+            order by a.tenant_id, a.user_id
+            for no key update of a
+        )
+        update agents a
         set stream_seen_at = $3
-        from unnest($1::uuid[], $2::uuid[]) as s (tenant_id, user_id)
-        where a.tenant_id = s.tenant_id and a.user_id = s.user_id and a.status <> 'offline'",
+        from streaming s
+        where a.tenant_id = s.tenant_id and a.user_id = s.user_id",
         tenants,
         users,
         now,
@@ -113,13 +139,13 @@ pub async fn list_lost(db: &PgPool, since: Moment) -> sqlx::Result<Vec<(TenantId
     Ok(rows.into_iter().map(|it| (TenantId(it.tenant_id), UserId(it.user_id))).collect())
 }
 
-/// Active rooms whose agents have been offline since before `since`.
+/// Active rooms whose agents went offline before `since` and after they got the room: who is given one while offline keeps it.
 pub async fn list_left(db: &PgPool, since: Moment) -> sqlx::Result<Vec<(TenantId, RoomId)>> {
     let rows = sqlx::query!(
         "select r.tenant_id, r.id
         from agents a
         join rooms r on r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.status = 'active'
-        where a.status = 'offline' and a.status_since < $1 and r.queue_id is not null
+        where a.status = 'offline' and a.status_since < $1 and a.status_since >= r.accepted_at and r.queue_id is not null
         limit 100",
         since,
     )
@@ -140,6 +166,7 @@ pub async fn lock_left(
         from rooms r
         join agents a on a.tenant_id = r.tenant_id and a.user_id = r.agent_id
         where r.tenant_id = $1 and r.id = $2 and r.status = 'active' and a.status = 'offline' and a.status_since < $3
+          and a.status_since >= r.accepted_at
         for update of r"#,
         tenant.0,
         room.0,
@@ -150,16 +177,31 @@ pub async fn lock_left(
     Ok(holder.map(UserId))
 }
 
-/// The room of an agent who is gone waits again, before everybody who came later.
-pub async fn mark_returned(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update rooms
-        set status = 'waiting', agent_id = null, offer_expires_at = null, place_at = opened_at
-        where tenant_id = $1 and id = $2",
+/// The room waits again, before everybody else in its queue; its `former` agent is not rung for it before `rering_at`.
+pub async fn mark_returned(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    former: UserId,
+    now: Moment,
+    rering_at: Moment,
+) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "update rooms r
+        set status = 'waiting', agent_id = null, offer_expires_at = null, queued_at = $3, waiting_told_at = null,
+            answered_at = null, reminded_at = null, agent_silent_at = null, passed_by = array[$4::uuid], rering_at = $5,
+            place_at = least(r.opened_at, (
+                select min(w.place_at) - interval '1 microsecond'
+                from rooms w
+                where w.tenant_id = r.tenant_id and w.queue_id = r.queue_id and w.status = 'waiting'))
+        where r.tenant_id = $1 and r.id = $2
+        returning r.queue_id",
         tenant.0,
         room.0,
+        now,
+        former.0,
+        rering_at,
     )
-    .execute(tx)
-    .await?;
-    Ok(())
+    .fetch_one(tx)
+    .await
 }

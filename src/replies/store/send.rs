@@ -41,8 +41,12 @@ pub struct Due {
     pub page: Option<SealedPage>,
 }
 
-/// Locks the first waiting message of each room that is due, oldest first, without those of the `skipped` Pages and tenants. A room's
-/// next message is not among them before the one ahead of it is settled.
+/// Most messages that one [`lock_due`] looks at. It stands in the statement as well: of a limit that is a parameter PostgreSQL assumes
+/// a tenth of the table, and joins a long outbox in a way that reads all messages.
+pub const MOST_LOOKED_AT: usize = 64;
+
+/// Locks the first waiting message of each room that is due, oldest first, without those of the `skipped` Pages and tenants; up to
+/// [`MOST_LOOKED_AT`]. A room's next message is not among them before the one ahead of it is settled.
 ///
 /// # Errors
 /// The database's, as everywhere in this file.
@@ -51,7 +55,6 @@ pub async fn lock_due(
     now: Moment,
     skipped_pages: &[Uuid],
     skipped_tenants: &[Uuid],
-    limit: i64,
 ) -> sqlx::Result<Vec<Due>> {
     let rows = sqlx::query!(
         r#"with due as materialized (
@@ -66,7 +69,7 @@ pub async fn lock_due(
                 from outbox earlier
                 where earlier.tenant_id = o.tenant_id and earlier.room_id = o.room_id and earlier.seq < o.seq)
             order by o.due_at
-            limit $4
+            limit 64
             for update of o skip locked
         )
         select o.tenant_id, o.room_id, o.seq, o.message_id, o.attempts, o.widget_id, m.content,
@@ -89,7 +92,6 @@ pub async fn lock_due(
         now,
         skipped_pages,
         skipped_tenants,
-        limit,
     )
     .fetch_all(tx)
     .await?;

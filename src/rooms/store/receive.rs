@@ -159,6 +159,8 @@ pub struct NewRoom {
     pub status: Status,
     pub queue: Option<Uuid>,
     pub is_held: bool,
+    /// Its own queue was full.
+    pub is_overflow: bool,
     pub close_reason: Option<CloseReason>,
     pub referral: Option<serde_json::Value>,
 }
@@ -206,17 +208,22 @@ pub struct Touched {
     pub received: i32,
 }
 
-/// Moves `last_seq` and `unread` of the rooms that got messages.
-pub async fn mark_received(tx: &mut PgConnection, rooms: &[Touched]) -> sqlx::Result<()> {
+/// Moves `last_seq` and `unread` of the rooms that got messages, and notes who waits for whom: what the page wrote elsewhere is an answer.
+pub async fn mark_received(tx: &mut PgConnection, rooms: &[Touched], now: Moment) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms r
-        set last_seq = t.last_seq, unread = r.unread + t.received
+        set last_seq = t.last_seq, unread = r.unread + t.received,
+            unanswered_since = case when t.received > 0 then coalesce(r.unanswered_since, $5) end,
+            answered_at = case when t.received = 0 then $5::timestamptz end,
+            agent_silent_at = case when t.received > 0 then r.agent_silent_at end,
+            reminded_at = null
         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[]) as t (tenant_id, id, last_seq, received)
         where r.tenant_id = t.tenant_id and r.id = t.id",
         &rooms.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
         &rooms.iter().map(|it| it.room.0).collect::<Vec<_>>(),
         &rooms.iter().map(|it| it.last_seq).collect::<Vec<_>>(),
         &rooms.iter().map(|it| it.received).collect::<Vec<_>>(),
+        now,
     )
     .execute(tx)
     .await?;

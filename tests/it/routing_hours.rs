@@ -1,0 +1,132 @@
+//! Hours and rooms that wait: held until the opening, told when it comes, in the contact's language and on the clock of the hours.
+
+use chrono::{Datelike, Days, NaiveDate, TimeDelta};
+use serde_json::{Value, json};
+
+use crate::support::{World, story, world::id};
+
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const TURKISH_MONTHS: [&str; 12] = ["Oca", "Şub", "Mar", "Nis", "May", "Haz", "Tem", "Ağu", "Eyl", "Eki", "Kas", "Ara"];
+const TURKISH_DAYS: [&str; 7] = ["Pzt", "Sal", "Çar", "Per", "Cum", "Cmt", "Paz"];
+
+fn every_day(from: &str, to: &str) -> Value {
+    json!(DAYS.map(|day| json!({ "day": day, "from": from, "to": to })))
+}
+
+/// Makes the page follow these hours, holding what comes outside of them.
+async fn follow(world: &World, hours: Value) -> String {
+    let hours = world.admin.post("/working-hours", hours).await.expect(201);
+    let chats = world.admin.get("/incoming-chats").await.expect(200);
+    let change = json!({
+        "working_hours_id": id(&hours), "after_hours": "hold", "offline_message": "Closed until {next_open}.",
+    });
+    world.admin.patch(&format!("/incoming-chats/{}", id(&chats["items"][0])), change).await.expect(200);
+    format!("/working-hours/{}", id(&hours))
+}
+
+async fn waiting(world: &World) -> Vec<(String, i64)> {
+    let rooms = world.admin.get("/rooms?status=waiting").await.expect(200);
+    let of = |it: &Value| (it["contact"]["first_name"].as_str().unwrap().to_owned(), it["position"].as_i64().unwrap());
+    rooms["items"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn the_next_opening_is_told_across_holidays_in_the_contacts_language_and_the_hours_zone() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let bea = world.customer("Bea");
+        bea.says("hello").await;
+        let room = ben.takes_next().await;
+        ben.closes(&room).await;
+        let heard = bea.sees().len();
+        // Closed today (whatever day it is in Istanbul) and on two more; on the next one open in the afternoon only.
+        let here = world.clock.now() + TimeDelta::hours(3);
+        let date = |ahead: u64| here.date_naive().checked_add_days(Days::new(ahead)).unwrap();
+        let mut exceptions: Vec<_> = (0..3).map(|it| json!({ "date": date(it).to_string(), "intervals": [] })).collect();
+        exceptions.push(json!({ "date": date(3).to_string(), "intervals": [{ "from": "13:00", "to": "18:00" }] }));
+        let hours = json!({
+            "name": "Office", "time_zone": "Europe/Istanbul", "intervals": every_day("09:00", "18:00"), "exceptions": exceptions,
+            "locale": "tr",
+        });
+        follow(world, hours).await;
+        let year = |date: NaiveDate| if date.year() == here.year() { String::new() } else { format!(" {}", date.year()) };
+        let (month, weekday) = (date(3).month0() as usize, date(3).weekday().num_days_from_monday() as usize);
+        // Anna is new: her language is not known when she first writes, so the hours' is spoken.
+        let anna = world.customer("Anna");
+        anna.says("merhaba").await;
+        let turkish = format!(
+            "Closed until {} {}{} {} 13:00.",
+            date(3).day(),
+            TURKISH_MONTHS[month],
+            year(date(3)),
+            TURKISH_DAYS[weekday]
+        );
+        assert_eq!(anna.sees(), [turkish.as_str()]);
+        anna.says("kimse yok mu?").await;
+        assert_eq!(anna.sees().len(), 1, "once");
+        // Bea's language came with her profile.
+        bea.says("hello again").await;
+        let comma = if year(date(3)).is_empty() { "" } else { "," };
+        let english = format!("Closed until {}{comma} {} {}{}, 13:00.", date(3).format("%a"), date(3).day(), date(3).format("%b"), year(date(3)));
+        assert_eq!(bea.sees()[heard..], [english]);
+        // A person can correct it; the next closed period is told in the new one.
+        let contact = format!("/contacts/{}", id(&room["contact"]));
+        assert_eq!(world.admin.patch(&contact, json!({ "locale": "not a language" })).await.pointers(), ["/locale"]);
+        world.admin.patch(&contact, json!({ "locale": "tr_TR" })).await.expect(200);
+        assert_eq!(waiting(world).await, [("Anna".to_owned(), 1), ("Bea".to_owned(), 2)]);
+        assert!(ben.rooms().await.is_empty());
+        // To just before the opening, and over it.
+        let opening = date(3).and_hms_opt(10, 0, 0).unwrap().and_utc();
+        world.pass((opening - world.clock.now()).num_seconds() - 1).await;
+        assert!(ben.rooms().await.is_empty());
+        world.pass(2).await;
+        let first = ben.takes_next().await;
+        assert_eq!(first["contact"]["first_name"], "Anna", "each in their old place");
+        let told = world.admin.get(&format!("/rooms/{}/routing", id(&first))).await.expect(200);
+        let words: Vec<_> = told["items"].as_array().unwrap().iter().map(|it| it["decision"].as_str().unwrap()).collect();
+        assert_eq!(words, ["held", "released", "offered", "accepted"]);
+        assert!(told["items"][3]["waited_s"].as_i64().unwrap() < 5, "the wait counts from the opening");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changed_hours_count_at_once_for_rooms_that_wait() {
+    story(async |world| {
+        let always = every_day("00:00", "24:00");
+        let hours = follow(world, json!({ "name": "Office", "time_zone": "Europe/Berlin", "intervals": always })).await;
+        let (anna, bea) = (world.customer("Anna"), world.customer("Bea"));
+        anna.says("hello").await;
+        bea.says("hello").await;
+        world.admin.patch(&hours, json!({ "intervals": [] })).await.expect(200);
+        world.settle().await;
+        let ben = world.agent("Ben").await.ready().await;
+        assert!(ben.rooms().await.is_empty(), "closed from this moment on");
+        assert_eq!(anna.sees(), ["Closed until."]);
+        assert_eq!(waiting(world).await, [("Anna".to_owned(), 1), ("Bea".to_owned(), 2)]);
+        world.admin.patch(&hours, json!({ "intervals": always })).await.expect(200);
+        world.settle().await;
+        assert_eq!(ben.rooms().await.len(), 2, "open from this moment on");
+        assert_eq!(ben.takes_next().await["contact"]["first_name"], "Anna");
+        assert!(bea.sees().iter().filter(|it| it.starts_with("Closed")).count() == 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_came_in_time_is_served_after_the_end_of_the_day() {
+    story(async |world| {
+        let now = (world.clock.now() + TimeDelta::minutes(10)).format("%H:%M").to_string();
+        let from = (world.clock.now() - TimeDelta::minutes(10)).format("%H:%M").to_string();
+        follow(world, json!({ "name": "Office", "time_zone": "UTC", "intervals": every_day(&from, &now) })).await;
+        world.customer("Anna").says("in time").await;
+        world.pass(1200).await;
+        let late = world.customer("Bea");
+        late.says("late").await;
+        assert_eq!(late.sees().len(), 1);
+        let ben = world.agent("Ben").await.ready().await;
+        let names: Vec<_> = ben.rooms().await.iter().map(|it| it["contact"]["first_name"].clone()).collect();
+        assert_eq!(names, [json!("Anna")]);
+    })
+    .await;
+}
