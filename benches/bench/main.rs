@@ -5,6 +5,7 @@
 
 mod intake;
 mod replies;
+mod routing;
 mod support;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Subject {
     Intake(intake::Options),
     /// Replies out: what waits is sent, what is posted is on its way, one Page is dead.
     Replies(replies::Options),
+    /// Waiting rooms find agents: how fast, and how soon an agent hears of it.
+    Routing(routing::Options),
     /// The load generator, as a process of its own: reads what to do from its input.
     #[command(hide = true)]
     Load,
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         match cli.subject {
             Subject::Intake(options) => intake::run(&options).await,
             Subject::Replies(options) => replies::run(&options).await,
+            Subject::Routing(options) => routing::run(&options).await,
             Subject::Load => intake::load::run().await,
             Subject::Door(options) => intake::door::run(&options).await,
         }

@@ -147,7 +147,7 @@ impl Gateway {
         let workers = Workers {
             apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
             strands: strands.clone(),
-            assign: Arc::new(Assigner { dispatch: dispatch.clone(), clock: clock.clone() }),
+            assign: Arc::new(Assigner::new(dispatch.clone(), clock.clone())),
             send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
             doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),

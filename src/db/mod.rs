@@ -17,7 +17,7 @@ mod tuning;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool, Row,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -149,7 +149,21 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> sqlx::R
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "60s"),
     ]);
-    PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
+        .connect_with(options)
+        .await
+}
+
+/// False, so that the connection is closed, if it is given back with a transaction open. sqlx 0.9.0 does that when whoever calls
+/// `begin` is dropped (a client that hangs up) while PostgreSQL answers (its issue 4385, mended after 0.9.0): for the next in line,
+/// statements without a transaction of their own would seem to be durable and not be, and its locks would stay for a minute.
+async fn is_outside_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    // Sent as one message, a statement's own transaction begins with it; one that was begun before it is another.
+    let begins_here = sqlx::raw_sql("select transaction_timestamp() = statement_timestamp()");
+    begins_here.fetch_one(connection).await?.try_get(0)
 }
 
 impl Database {

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod zones;
+
 /// `"mon 09:00-18:00, 2026-12-31 09:00-13:00, 2027-01-01"`: days of the week, and dates as exceptions.
 fn schedule(zone: &str, text: &str) -> Schedule {
     let mut schedule = Schedule { time_zone: zone.into(), intervals: vec![], exceptions: vec![], locale: None };
@@ -248,19 +250,19 @@ fn the_forms_are_those_of_the_api() {
 const SCAN: i64 = 11 * 24 * 60;
 const BELIEVED: i64 = 8 * 24 * 60;
 
-/// Reads a clock in the schedule's zone once a minute. An interval is open from the first reading at or past
-/// its start until the last reading of its end or, if no clock shows that, the first reading past it.
-fn oracle(schedule: &Schedule, at: i64) -> (bool, Option<i64>, Option<i64>) {
+/// Reads a clock in the schedule's zone once a minute, from one minute after 1970 to another. An interval is open from the first reading
+/// at or past its start until the last reading of its end or, if no clock shows that, the first reading past it.
+fn readings_open(schedule: &Schedule, first: i64, last: i64) -> Vec<bool> {
     let zone = TimeZone::get(&schedule.time_zone).unwrap();
     let midnight = |date: civil::Date| i64::from((date - civil::date(1970, 1, 1)).get_days()) * 1440;
     let reading = |minute: i64| {
         let offset = zone.to_offset(Timestamp::from_second(minute * 60).unwrap());
         minute + i64::from(offset.seconds()).div_euclid(60)
     };
-    let readings: Vec<i64> = (at - SCAN..=at + SCAN).map(reading).collect();
+    let readings: Vec<i64> = (first..=last).map(reading).collect();
     let number = |text: &str| text[..2].parse::<i64>().unwrap() * 60 + text[3..].parse::<i64>().unwrap();
     let mut open = vec![false; readings.len()];
-    let mut date = zone.to_datetime(Timestamp::from_second((at - SCAN) * 60).unwrap()).date();
+    let mut date = zone.to_datetime(Timestamp::from_second(first * 60).unwrap()).date();
     while midnight(date) < *readings.last().unwrap() {
         let exception = schedule.exceptions.iter().find(|exception| exception.date == date.to_string());
         let spans: Vec<_> = match exception {
@@ -281,6 +283,12 @@ fn oracle(schedule: &Schedule, at: i64) -> (bool, Option<i64>, Option<i64>) {
         }
         date = date.tomorrow().unwrap();
     }
+    open
+}
+
+/// Whether it is open at minute `at`, and the changes before and after that.
+fn oracle(schedule: &Schedule, at: i64) -> (bool, Option<i64>, Option<i64>) {
+    let open = readings_open(schedule, at - SCAN, at + SCAN);
     let here = usize::try_from(SCAN).unwrap();
     let back = (1..=here).find(|by| open[here - by] != open[here]).map(|by| at - i64::try_from(by).unwrap() + 1);
     let ahead = (1..=here).find(|by| open[here + by] != open[here]).map(|by| at + i64::try_from(by).unwrap());

@@ -1,6 +1,9 @@
 //! Gives waiting rooms to agents. Who is next is decided in `pick`; this file locks, asks it and writes.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -15,6 +18,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
+    db::bell::{Bell, Topic},
     ids::{RoomId, TenantId, UserId},
     rooms::{
         self,
@@ -27,28 +31,39 @@ use crate::{
 /// Most rooms assigned in one transaction, so that no other tenant and no accept waits long for it.
 const MOST_AT_ONCE: i64 = 200;
 
-/// The worker that assigns: for tenants where something changed, and, as a safety net and for lapsing offers, wherever rooms wait.
+/// How late an offer may lapse, or a room held for the opening be offered.
+const SWEEP: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The worker that assigns: at once where something changed, and in a sweep over all tenants for what time alone makes due and for
+/// rings that got lost.
 pub struct Assigner {
-    /// What it works with.
-    pub dispatch: Dispatch,
-    /// The time.
-    pub clock: Clock,
+    dispatch: Dispatch,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    swept_at: Moment,
+    /// Tenants in which there may be more to assign.
+    unfinished: BTreeSet<TenantId>,
 }
 
 impl Worker for Assigner {
     const NAME: &'static str = "assign";
-    // How late an offer may lapse, or a room held for the opening be offered.
-    const POLL: std::time::Duration = std::time::Duration::from_millis(500);
+    const POLL: std::time::Duration = SWEEP;
 
     async fn step(&self) -> anyhow::Result<Step> {
         let now = self.clock.now();
-        let mut tenants = store::list_tenants_due(&self.dispatch.db, now).await?;
-        tenants.extend(self.dispatch.bell.take_dirty_queues());
-        tenants.sort();
-        tenants.dedup();
-        let mut step = Step::Idle;
-        for tenant in tenants {
-            if assign(&self.dispatch, tenant, now).await? > 0 {
+        let (tenants, sweeps) = self.due(now);
+        let mut step = if sweeps { self.sweep(now).await? } else { Step::Idle };
+        for tenant in tenants.into_iter().chain(self.take_unfinished()) {
+            let assigned = assign(&self.dispatch, tenant, now).await?;
+            if assigned.rooms > 0 {
+                step = Step::Worked;
+            }
+            if !assigned.is_done {
+                self.state().unfinished.insert(tenant);
                 step = Step::Worked;
             }
         }
@@ -56,24 +71,84 @@ impl Worker for Assigner {
     }
 }
 
-/// Lets offers lapse and assigns what can be assigned now. How many rooms moved.
+impl Assigner {
+    /// Nobody has been assigned yet.
+    #[must_use]
+    pub fn new(dispatch: Dispatch, clock: Clock) -> Self {
+        Self { dispatch, clock, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_unfinished(&self) -> BTreeSet<TenantId> {
+        std::mem::take(&mut self.state().unfinished)
+    }
+
+    /// Tenants to look at now, and whether it is time for a sweep: when nobody rang, and even if somebody always does.
+    fn due(&self, now: Moment) -> (BTreeSet<TenantId>, bool) {
+        let mut tenants: BTreeSet<_> = self.dispatch.bell.take_dirty_queues().into_iter().collect();
+        let missed = tenants.remove(&Bell::EVERY_TENANT);
+        let mut state = self.state();
+        tenants.append(&mut state.unfinished);
+        let sweeps =
+            missed || tenants.is_empty() || now - state.swept_at >= TimeDelta::from_std(SWEEP).unwrap_or_default();
+        if sweeps {
+            state.swept_at = now;
+        }
+        (tenants, sweeps)
+    }
+
+    /// Does what time has made due, and notes the tenants that have rooms waiting and somebody ready.
+    async fn sweep(&self, now: Moment) -> anyhow::Result<Step> {
+        let mut step = Step::Idle;
+        let db = &self.dispatch.db;
+        for tenant in store::list_tenants_lapsing(db, now).await? {
+            if lapse(&self.dispatch, tenant, now).await? > 0 {
+                step = Step::Worked;
+            }
+        }
+        for tenant in store::list_tenants_holding(db).await? {
+            let mut tx = db.begin().await?;
+            opening::release(&mut tx, tenant, now).await?;
+            tx.commit().await?;
+        }
+        let waiting = store::list_tenants_waiting(db).await?;
+        self.state().unfinished.extend(waiting);
+        Ok(step)
+    }
+}
+
+/// What [`assign`] did.
+#[derive(Clone, Copy, Debug)]
+pub struct Assigned {
+    /// Rooms that were given to agents.
+    pub rooms: usize,
+    /// False if there may be more to give at once.
+    pub is_done: bool,
+}
+
+/// Assigns what can be assigned now, a bounded number of rooms.
 ///
 /// # Errors
 /// The database's.
-pub async fn assign(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<usize> {
+pub async fn assign(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<Assigned> {
     let mut tx = dispatch.db.begin().await?;
     store::lock_dispatch(&mut tx, tenant).await?;
-    let lapsed = lapse(&mut tx, dispatch, tenant, now).await?;
-    opening::release(&mut tx, tenant, now).await?;
     let agents = store::list_candidates(&mut tx, tenant, now).await?;
-    let given = if agents.is_empty() { 0 } else { give(&mut tx, tenant, agents, now).await? };
+    let assigned = match agents.is_empty() {
+        true => Assigned { rooms: 0, is_done: true },
+        false => give(&mut tx, tenant, agents, now).await?,
+    };
     tx.commit().await?;
-    if lapsed + given > 0 {
-        dispatch.ring(tenant);
-        metrics::counter!("chatgate_offers_lapsed_total").increment(lapsed as u64);
-        metrics::counter!("chatgate_rooms_assigned_total").increment(given as u64);
+    if assigned.rooms > 0 {
+        // Not the queues' bell: nobody else has more to do by this.
+        dispatch.bell.ring(Topic::Events(tenant));
+        dispatch.bell.ring(Topic::Outbox);
+        metrics::counter!("chatgate_rooms_assigned_total").increment(assigned.rooms as u64);
     }
-    Ok(lapsed + given)
+    Ok(assigned)
 }
 
 async fn give(
@@ -81,13 +156,14 @@ async fn give(
     tenant: TenantId,
     agents: Vec<super::pick::Candidate>,
     now: Moment,
-) -> sqlx::Result<usize> {
+) -> sqlx::Result<Assigned> {
     let seats: i64 = agents.iter().map(|it| it.seats - it.taken).sum();
     let waiting = store::lock_waiting(tx, tenant, &agents, now, seats.min(MOST_AT_ONCE)).await?;
+    let found = waiting.len();
     let facts: Vec<_> = waiting.iter().map(|it| it.fact.clone()).collect();
     let picked = pick(&facts, agents.clone(), now);
     if picked.is_empty() {
-        return Ok(0);
+        return Ok(Assigned { rooms: 0, is_done: true });
     }
     let given: Vec<_> = picked
         .iter()
@@ -113,7 +189,9 @@ async fn give(
     for it in given.iter().filter(|it| it.offer_expires_at.is_none()) {
         open(tx, tenant, it.room, it.agent, now).await?;
     }
-    Ok(given.len())
+    // Each queue brought as many rooms as its free agents have seats; where some were not given, others behind them may fit.
+    let is_done = given.len() == found && i64::try_from(found).is_ok_and(|it| it < MOST_AT_ONCE);
+    Ok(Assigned { rooms: given.len(), is_done })
 }
 
 fn decision(tenant: TenantId, room: &WaitingRoom, picked: &Picked, why: &Grounds, now: Moment) -> NewDecision {
@@ -166,23 +244,38 @@ pub(super) async fn announce(
     events::append(tx, now, &log).await
 }
 
-async fn lapse(tx: &mut sqlx::PgConnection, dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<usize> {
-    let lapsed = store::lapse_offers(tx, tenant, now, now + dispatch.rering).await?;
+/// Takes back what has rung for too long: the rooms go back to their places. How many.
+async fn lapse(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<usize> {
+    let mut tx = dispatch.db.begin().await?;
+    store::lock_dispatch(&mut tx, tenant).await?;
+    let lapsed = store::lapse_offers(&mut tx, tenant, now, now + dispatch.rering).await?;
     let log: Vec<_> = lapsed
         .iter()
         .map(|it| {
-            let noted = NewDecision::new(tenant, it.room, Some(it.queue), Decision::Lapsed).agent(it.agent);
-            if it.sets_away { noted.because(Reason::SetAway) } else { noted }
+            let what = if it.is_over { Decision::Lapsed } else { Decision::Withdrawn };
+            let noted = NewDecision::new(tenant, it.room, Some(it.queue), what).agent(it.agent);
+            match (it.is_over, it.sets_away) {
+                (true, true) => noted.because(Reason::SetAway),
+                (true, false) => noted,
+                (false, _) => noted.because(Reason::Away),
+            }
         })
         .collect();
-    decisions::note(tx, now, &log).await?;
-    for it in &lapsed {
-        let Some(view) = rooms::store::find_view(tx, tenant, it.room, now).await? else { continue };
-        let event = NewEvent::room(tenant, Kind::RoomOfferExpired, &view).also_to(Some(it.agent));
-        events::append(tx, now, &[event]).await?;
+    decisions::note(&mut tx, now, &log).await?;
+    let agents: HashMap<_, _> = lapsed.iter().map(|it| (it.room, it.agent)).collect();
+    let rooms: Vec<_> = lapsed.iter().map(|it| it.room.0).collect();
+    let views = rooms::store::list_views(&mut tx, &vec![tenant.0; rooms.len()], &rooms, now).await?;
+    let log: Vec<_> = views
+        .iter()
+        .map(|(_, view)| NewEvent::room(tenant, Kind::RoomOfferExpired, view).also_to(agents.get(&view.id).copied()))
+        .collect();
+    events::append(&mut tx, now, &log).await?;
+    let leaving: BTreeSet<_> = lapsed.iter().filter(|it| it.sets_away).map(|it| it.agent).collect();
+    for agent in leaving {
+        presence::set(&mut tx, tenant, agent, AgentStatus::Away, Some("an offer lapsed"), now).await?;
     }
-    for it in lapsed.iter().filter(|it| it.sets_away) {
-        presence::set(tx, tenant, it.agent, AgentStatus::Away, Some("an offer lapsed"), now).await?;
-    }
+    tx.commit().await?;
+    dispatch.ring(tenant);
+    metrics::counter!("chatgate_offers_lapsed_total").increment(lapsed.len() as u64);
     Ok(lapsed.len())
 }

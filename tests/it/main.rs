@@ -17,6 +17,7 @@ mod fuzz;
 mod intake;
 mod ledger;
 mod live_board;
+mod model;
 mod outage;
 mod replies;
 mod replies_faults;

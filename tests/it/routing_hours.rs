@@ -61,7 +61,7 @@ async fn the_next_opening_is_told_across_holidays_in_the_contacts_language_and_t
             year(date(3)),
             TURKISH_DAYS[weekday]
         );
-        assert_eq!(anna.sees(), [turkish.clone()]);
+        assert_eq!(anna.sees(), [turkish.as_str()]);
         anna.says("kimse yok mu?").await;
         assert_eq!(anna.sees().len(), 1, "once");
         // Bea's language came with her profile.

@@ -31,13 +31,34 @@ fn lock_key(id: Uuid) -> i64 {
     (high ^ low).cast_signed()
 }
 
-/// Tenants in which something may be assigned or has lapsed.
-pub async fn list_tenants_due(db: &PgPool, now: Moment) -> sqlx::Result<Vec<TenantId>> {
-    let ids = sqlx::query_scalar!(
-        r#"select tenant_id as "tenant_id!" from rooms where status = 'offered' and offer_expires_at <= $1
-        union
-        select tenant_id as "tenant_id!" from rooms where status = 'waiting'"#,
+/// Tenants in which an offer has lapsed.
+pub async fn list_tenants_lapsing(db: &PgPool, now: Moment) -> sqlx::Result<Vec<TenantId>> {
+    let sql = sqlx::query_scalar!(
+        "select distinct tenant_id from rooms where status = 'offered' and offer_expires_at <= $1",
         now,
+    );
+    Ok(sql.fetch_all(db).await?.into_iter().map(TenantId).collect())
+}
+
+/// Tenants in which rooms wait and somebody is ready. Leaps from tenant to tenant in the index: what it costs does not grow with the
+/// rooms that wait.
+pub async fn list_tenants_waiting(db: &PgPool) -> sqlx::Result<Vec<TenantId>> {
+    let ids = sqlx::query_scalar!(
+        r#"with recursive waiting as (
+            (select tenant_id from rooms where status = 'waiting' order by tenant_id limit 1)
+            union all
+            select (
+                select r.tenant_id
+                from rooms r
+                where r.status = 'waiting' and r.tenant_id > w.tenant_id
+                order by r.tenant_id
+                limit 1)
+            from waiting w
+            where w.tenant_id is not null
+        )
+        select w.tenant_id as "tenant_id!"
+        from waiting w
+        where exists (select from agents a where a.tenant_id = w.tenant_id and a.status = 'ready')"#,
     )
     .fetch_all(db)
     .await?;
@@ -51,10 +72,12 @@ pub struct Lapsed {
     pub room: RoomId,
     pub queue: Uuid,
     pub agent: UserId,
+    pub is_over: bool,
     pub sets_away: bool,
 }
 
-/// Puts rooms whose offers have lapsed back to their places.
+/// Puts rooms whose offers have lapsed back to their places, and with them whatever else rings at agents who are set away by it: all
+/// rooms of the transaction are locked here, in key order.
 pub async fn lapse_offers(
     tx: &mut PgConnection,
     tenant: TenantId,
@@ -62,22 +85,31 @@ pub async fn lapse_offers(
     rering_at: Moment,
 ) -> sqlx::Result<Vec<Lapsed>> {
     let rows = sqlx::query!(
-        r#"with lapsed as (
-            select r.tenant_id, r.id, r.agent_id, q.offer_timeout_action
+        r#"with over as (
+            select r.id, r.agent_id, q.offer_timeout_action = 'requeue_and_away' as sets_away
             from rooms r
             join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
             where r.tenant_id = $1 and r.status = 'offered' and r.offer_expires_at <= $2
+        ), lapsed as (
+            select r.tenant_id, r.id, r.agent_id, r.offer_expires_at <= $2 as is_over,
+                r.agent_id in (select agent_id from over where sets_away) as sets_away
+            from rooms r
+            where r.tenant_id = $1
+              and r.status = 'offered'
+              and (r.id in (select id from over) or r.agent_id in (select agent_id from over where sets_away))
             order by r.id
             for update of r
         )
         update rooms r
-        set status = 'waiting', agent_id = null, offer_expires_at = null, rering_at = $3,
-            passed_by = array_remove(r.passed_by, lapsed.agent_id) || lapsed.agent_id,
+        set status = 'waiting', agent_id = null, offer_expires_at = null,
+            rering_at = case when is_over then $3 else r.rering_at end,
+            passed_by = case when is_over then array_remove(r.passed_by, lapsed.agent_id) || lapsed.agent_id else r.passed_by end,
             -- Handed to an agent who did not answer: only now it waits for the queue.
             queued_at = case when r.accepted_at >= r.queued_at then $2 else r.queued_at end
         from lapsed
         where r.tenant_id = lapsed.tenant_id and r.id = lapsed.id
-        returning r.id, r.queue_id as "queue_id!", lapsed.agent_id as "agent_id!", lapsed.offer_timeout_action"#,
+        returning r.id, r.queue_id as "queue_id!", lapsed.agent_id as "agent_id!", lapsed.is_over as "is_over!",
+            lapsed.sets_away as "sets_away!""#,
         tenant.0,
         now,
         rering_at,
@@ -88,9 +120,16 @@ pub async fn lapse_offers(
         room: RoomId(it.id),
         queue: it.queue_id,
         agent: UserId(it.agent_id),
-        sets_away: it.offer_timeout_action == "requeue_and_away",
+        is_over: it.is_over,
+        sets_away: it.sets_away,
     });
     Ok(lapsed.collect())
+}
+
+/// Tenants in which rooms are held for the opening.
+pub async fn list_tenants_holding(db: &PgPool) -> sqlx::Result<Vec<TenantId>> {
+    let ids = sqlx::query_scalar!("select distinct tenant_id from rooms where status = 'waiting' and is_held");
+    Ok(ids.fetch_all(db).await?.into_iter().map(TenantId).collect())
 }
 
 /// Widgets whose rooms are held for the opening.
@@ -128,7 +167,13 @@ pub async fn mark_held(
     let rows = sqlx::query!(
         "update rooms
         set is_held = true
-        where tenant_id = $1 and widget_id = $2 and status = 'waiting' and not is_held
+        where tenant_id = $1
+          and id in (
+            select id
+            from rooms
+            where tenant_id = $1 and widget_id = $2 and status = 'waiting' and not is_held
+            order by id
+            for update)
         returning id, queue_id",
         tenant.0,
         widget.0,
@@ -148,7 +193,13 @@ pub async fn mark_released(
     let rows = sqlx::query!(
         "update rooms
         set is_held = false, queued_at = $3
-        where tenant_id = $1 and widget_id = $2 and status = 'waiting' and is_held
+        where tenant_id = $1
+          and id in (
+            select id
+            from rooms
+            where tenant_id = $1 and widget_id = $2 and status = 'waiting' and is_held
+            order by id
+            for update)
         returning id, queue_id",
         tenant.0,
         widget.0,
@@ -358,7 +409,8 @@ pub async fn mark_given(tx: &mut PgConnection, tenant: TenantId, given: &[Given]
     sqlx::query!(
         "update agents
         set idle_since = $3, given_at = $3
-        where tenant_id = $1 and user_id = any($2)",
+        where tenant_id = $1
+          and user_id in (select user_id from agents where tenant_id = $1 and user_id = any($2) order by user_id for no key update)",
         tenant.0,
         &agents,
         now,

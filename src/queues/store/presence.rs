@@ -96,7 +96,8 @@ pub async fn withdraw_offers(
         "update rooms
         set status = 'waiting', agent_id = null, offer_expires_at = null,
             queued_at = case when accepted_at >= queued_at then $3 else queued_at end
-        where tenant_id = $1 and agent_id = $2 and status = 'offered'
+        where tenant_id = $1
+          and id in (select id from rooms where tenant_id = $1 and agent_id = $2 and status = 'offered' order by id for update)
         returning id, queue_id",
         tenant.0,
         user.0,
@@ -110,10 +111,17 @@ pub async fn withdraw_offers(
 /// These agents have a stream open now. The slices go together.
 pub async fn mark_streaming(db: &PgPool, tenants: &[Uuid], users: &[Uuid], now: Moment) -> sqlx::Result<()> {
     sqlx::query!(
-        "update agents a
+        "with streaming as (
+            select a.tenant_id, a.user_id
+            from unnest($1::uuid[], $2::uuid[]) as s (tenant_id, user_id)
+            join agents a on a.tenant_id = s.tenant_id and a.user_id = s.user_id and a.status <> 'offline'
+            order by a.tenant_id, a.user_id
+            for no key update of a
+        )
+        update agents a
         set stream_seen_at = $3
-        from unnest($1::uuid[], $2::uuid[]) as s (tenant_id, user_id)
-        where a.tenant_id = s.tenant_id and a.user_id = s.user_id and a.status <> 'offline'",
+        from streaming s
+        where a.tenant_id = s.tenant_id and a.user_id = s.user_id",
         tenants,
         users,
         now,
