@@ -324,7 +324,7 @@ pub fn build(app: &App) -> Router {
     axum::Router::from(router)
         .route("/", get(desk::root))
         .route("/desk", get(desk::index))
-        .route("/desk/{file}", get(desk::asset))
+        .route("/desk/{*below}", get(desk::below))
         .fallback(async || Problem::of(problem::NOT_FOUND))
         .method_not_allowed_fallback(async || Problem::of(problem::METHOD_NOT_ALLOWED))
         .layer(middleware::from_fn(request_id::layer))

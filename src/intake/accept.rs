@@ -159,7 +159,9 @@ impl Intake {
         let Some(app) = store::find_app(&self.db, key).await? else { return Ok(Err(Refused::UnknownKey)) };
         let challenge = handshake::answer(query, &Secret::new(app.verify_token));
         if challenge.is_some() {
-            store::mark_verified(&self.db, app.owner, app.id, self.clock.now()).await?;
+            for tenant in store::mark_verified(&self.db, app.owner, app.id, self.clock.now()).await? {
+                self.bell.ring(Topic::Events(tenant));
+            }
         }
         Ok(Ok(challenge))
     }
