@@ -4,11 +4,19 @@
 #   docker run -p 8080:8080 -v chatgate:/var/lib/chatgate chatgate          its own PostgreSQL, kept in the volume
 #   docker run -p 8080:8080 -e DATABASE_URL=… -e CHATGATE__SEAL__KEY=… chatgate          a PostgreSQL of yours
 #
-# Both stages stand on the same Debian, so that the binary finds the C library it was linked with.
+# The last two stages stand on the same Debian, so that the binary finds the C library it was linked with.
+
+FROM node:22-trixie-slim AS desk
+WORKDIR /build/web
+COPY web/package.json web/package-lock.json web/.npmrc ./
+RUN npm ci --no-audit --no-fund
+COPY web .
+RUN npm run build
 
 FROM rust:1-trixie AS build
 WORKDIR /build
 COPY . .
+COPY --from=desk /build/web/dist web/dist
 ENV SQLX_OFFLINE=true
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \

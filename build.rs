@@ -1,5 +1,9 @@
-//! `sqlx::migrate!` reads the migrations at compile time, but cargo sees a new file there only through this.
+//! `sqlx::migrate!` and the embedded desk read files at compile time, but cargo sees a new one there only through this.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");
+    // Debug builds read the desk's files when they are asked for.
+    if std::env::var("PROFILE").as_deref() == Ok("release") {
+        println!("cargo::rerun-if-changed=web/dist");
+    }
 }

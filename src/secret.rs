@@ -35,6 +35,20 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// For `skip_serializing_if`, with [`hidden`]: what goes in and never comes out, and stands in the document all the same
+/// (`skip_serializing` would take it out of there, too).
+pub fn never_shown<T>(_: &T) -> bool {
+    true
+}
+
+/// For `serialize_with`: shows nothing.
+///
+/// # Errors
+/// The serializer's.
+pub fn hidden<T, S: serde::Serializer>(_: &T, into: S) -> Result<S::Ok, S::Error> {
+    into.serialize_none()
+}
+
 /// The SHA-256 of a token: all that is stored of it.
 #[must_use]
 pub fn fingerprint(token: &str) -> [u8; 32] {

@@ -204,6 +204,11 @@ impl Gateway {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
         // Streams never end by themselves.
         let streams = self.app.streams.clone();
+        if !crate::http::desk::is_built_in() {
+            warn!(
+                "this binary was built without the desk: run script/desk and build it again; the API works as always"
+            );
+        }
         let bounds = Bounds {
             connections: self.app.settings.http.max_connections as usize,
             patience: Duration::from_secs(self.app.settings.http.patience_s.into()),
@@ -244,6 +249,7 @@ impl Worker for Upkeep {
         }
         people::store::delete_expired_sessions(&self.db, now).await?;
         crate::replies::store::delete_old_keys(&self.db, now - chrono::TimeDelta::hours(48)).await?;
+        crate::rooms::store::changes::delete_old_early(&self.db, now - chrono::TimeDelta::days(7)).await?;
         Ok(Step::Idle)
     }
 }

@@ -205,6 +205,28 @@ pub struct Event {
     pub at: Moment,
     /// What happened.
     pub what: What,
+    /// What it told about the contact besides.
+    pub fact: Option<Fact>,
+}
+
+/// Something to remember about a contact; the newest of each name counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// `optin`, `account_linking`, `lead` …
+    pub name: &'static str,
+    /// What was told, without tokens.
+    pub value: serde_json::Value,
+}
+
+/// What happened to a thread that several apps may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadChange {
+    /// Its owner passed it on.
+    Passed,
+    /// An app that may took it.
+    Taken,
+    /// An app asks for it.
+    Requested,
 }
 
 /// What happened.
@@ -245,6 +267,68 @@ pub enum What {
         external_ids: Vec<String>,
         /// Everything sent before or at this moment.
         watermark: Option<Moment>,
+    },
+    /// A message says something else now.
+    Edited {
+        /// Which message.
+        external_id: String,
+        /// The new text.
+        text: Option<String>,
+        /// Which edit of it this is, from 1.
+        number: Option<i64>,
+    },
+    /// A message was taken back by its author.
+    Unsent {
+        /// Which message.
+        external_id: String,
+    },
+    /// Somebody reacted to a message.
+    Reacted {
+        /// Which message, theirs or ours.
+        external_id: String,
+        /// The reaction; nothing if it was taken back.
+        emoji: Option<String>,
+        /// The page reacted, not the contact.
+        by_page: bool,
+    },
+    /// The contact came into their thread by a link or an ad, and has not said anything yet.
+    Referred {
+        /// Where from, as the channel told it.
+        referral: serde_json::Value,
+        /// Whether that alone lets the page write.
+        opens_window: bool,
+    },
+    /// Something for whoever has the room to know.
+    Notice {
+        /// Made from the item.
+        external_id: String,
+        /// What happened, in words.
+        text: String,
+        /// External id of the message it is about.
+        about: Option<String>,
+    },
+    /// Which app answers the contact.
+    Thread {
+        /// Made from the item.
+        external_id: String,
+        /// What happened.
+        change: ThreadChange,
+        /// Who has the thread now, or asks for it, where known.
+        app_id: Option<String>,
+        /// Who had it, where known.
+        previous_app_id: Option<String>,
+    },
+    /// The channel warns, blocks or unblocks the page.
+    Policy {
+        /// `warning`, `block`, `unblock`.
+        action: String,
+        /// Why, in the channel's words.
+        reason: Option<String>,
+    },
+    /// Which roles apps have in the page's threads.
+    Roles {
+        /// Roles by app id.
+        roles: std::collections::BTreeMap<String, Vec<String>>,
     },
     /// Real, but not used yet; kept and counted under this kind.
     Other,

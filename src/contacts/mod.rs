@@ -33,6 +33,10 @@ pub struct ContactView {
     pub phone: Option<String>,
     /// Their language, once known, such as `tr_TR`: times are told in it.
     pub locale: Option<String>,
+    /// What the channel told about them beside messages, the newest of each kind with its time: `optin`, `account_linking`,
+    /// `feedback`, `customer_information`, `lead`, `referral` …
+    #[schema(value_type = Object)]
+    pub facts: serde_json::Value,
     /// When they first wrote.
     #[serde(serialize_with = "clock::millis")]
     pub created_at: DateTime<Utc>,

@@ -15,7 +15,7 @@ use crate::{
 pub async fn find(db: &mut PgConnection, tenant: TenantId, contact: ContactId) -> sqlx::Result<Option<ContactView>> {
     sqlx::query_as!(
         ContactView,
-        r#"select id as "id: ContactId", widget_id as "widget_id: _", sender_id, name, first_name, picture_url, email, phone, locale, created_at,
+        r#"select id as "id: ContactId", widget_id as "widget_id: _", sender_id, name, first_name, picture_url, email, phone, locale, facts, created_at,
             updated_at
         from contacts
         where tenant_id = $1 and id = $2"#,

@@ -67,7 +67,29 @@ pub fn whole(mut openapi: OpenApi) -> Value {
         }
     }
     document["components"]["schemas"] = Value::Object(patches.schemas);
+    describe_inline(&mut document);
     document
+}
+
+/// utoipa describes an inlined schema by `allOf` with `{"type": "object", "description": …}`, which nothing but an object can meet.
+/// The description belongs to the schema itself.
+fn describe_inline(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some([Value::Object(schema), about]) =
+                members.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
+                && about["type"] == "object"
+                && about.as_object().is_some_and(|it| it.keys().all(|key| key == "type" || key == "description"))
+            {
+                let mut schema = schema.clone();
+                schema.insert("description".to_owned(), about["description"].clone());
+                *members = schema;
+            }
+            members.values_mut().for_each(describe_inline);
+        }
+        Value::Array(items) => items.iter_mut().for_each(describe_inline),
+        _ => {}
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
@@ -163,6 +185,30 @@ mod tests {
             assert!(schemas[name].is_object(), "{name} is named and not there");
         }
     }
+
+    #[test]
+    fn what_goes_in_and_never_comes_out_stands_in_the_document() {
+        let schemas = &crate::http::openapi()["components"]["schemas"];
+        for (schema, field) in [
+            ("UserInput", "password"),
+            ("UserInputPatch", "password"),
+            ("MessengerInput", "app_secret"),
+            ("MessengerInput", "page_access_token"),
+            ("MessengerInputPatch", "verify_token"),
+        ] {
+            let field = &schemas[schema]["properties"][field];
+            assert_eq!(field["writeOnly"], true, "{schema}: {field}");
+            assert!(field["type"].as_array().is_some_and(|it| it.contains(&json!("null"))), "{schema}: {field}");
+        }
+    }
+
+    #[test]
+    fn no_schema_asks_for_a_word_that_is_an_object() {
+        let schemas = &crate::http::openapi()["components"]["schemas"];
+        let state = &schemas["WidgetHealth"]["properties"]["state"];
+        assert_eq!((&state["type"], &state["description"]), (&json!("string"), &json!("The worst of the checks.")));
+    }
+
     #[test]
     fn no_two_schemas_have_one_name() {
         let mut known = std::collections::HashMap::new();

@@ -39,6 +39,7 @@ impl From<WriteError> for Problem {
             WriteError::NoSuchRoom => Problem::of(problem::NOT_FOUND),
             WriteError::NotYours => Problem::of(problem::NOT_YOUR_ROOM),
             WriteError::Closed => Problem::of(problem::ROOM_CLOSED),
+            WriteError::Elsewhere(owner) => Problem::of(problem::THREAD_ELSEWHERE).with("thread_owner", shown(&owner)),
             WriteError::WindowClosed(shut) => window_closed(&shut),
             WriteError::Unreachable(error) => {
                 let detail = error["detail"].as_str().unwrap_or_default().to_owned();

@@ -257,6 +257,7 @@ pub fn doors() -> Vec<Door> {
         door(Access::ROOMS, routes!(rooms::tags)),
         door(Access::ROOMS, routes!(rooms::transfer)),
         door(Access::ROOMS, routes!(rooms::close)),
+        door(Access::ROOMS, routes!(rooms::take_thread)),
         door(Access::SUPERVISOR, routes!(rooms::take)),
         door(Access::STAFF, routes!(directory::show)),
         door(Access::STAFF, routes!(contacts::show, contacts::change)),
@@ -324,7 +325,7 @@ pub fn build(app: &App) -> Router {
     axum::Router::from(router)
         .route("/", get(desk::root))
         .route("/desk", get(desk::index))
-        .route("/desk/{file}", get(desk::asset))
+        .route("/desk/{*below}", get(desk::below))
         .fallback(async || Problem::of(problem::NOT_FOUND))
         .method_not_allowed_fallback(async || Problem::of(problem::METHOD_NOT_ALLOWED))
         .layer(middleware::from_fn(request_id::layer))

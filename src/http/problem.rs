@@ -44,6 +44,7 @@ kinds! {
     IN_USE "in-use" 409 "Still in use" "Something else refers to this. Remove or change that first."
     OFFER_GONE "offer-gone" 409 "The offer is gone" "The room is no longer offered to you: the offer lapsed, was withdrawn, or the contact left."
     ROOM_CLOSED "room-closed" 409 "The room is closed" "Nothing can be changed in a closed room. The contact's next message opens a new one."
+    THREAD_ELSEWHERE "thread-elsewhere" 409 "Another app answers this contact" "The contact's thread was passed to, or taken by, another app of the Page (often the Page inbox). `thread_owner` names it. `POST /rooms/{id}/take-thread` takes it back where Facebook allows it. Otherwise replies are possible again when it is passed back, when the contact's next message comes to us, or after 24 hours."
     WINDOW_CLOSED "window-closed" 409 "The messaging window is closed" "Messenger allows replies for 24 hours after the contact's last message (7 days for people, where the Human Agent feature is allowed). `window` shows its ends, `allowed` what may still go out."
     CONTACT_UNREACHABLE "contact-unreachable" 409 "The contact cannot be reached" "Facebook has said that this person cannot receive messages: they have blocked the Page, left, or are away. Replies go out again once they have written; a failed message can be tried again by `POST /messages/{id}/resend`."
     NEWER_MESSAGES "newer-messages" 409 "There are newer messages" "Somebody wrote after `seen_seq`; the newer messages are in `messages`. Send again with the new `seen_seq`."

@@ -19,6 +19,7 @@ use crate::{
         Mover,
         moves::{self, MoveError, Target},
     },
+    replies::thread,
     rooms::{
         RoomView, Status,
         events::{self, Kind, NewEvent},
@@ -370,6 +371,26 @@ pub async fn typing(
     drop(tx);
     app.act(staff.tenant, room, if typing.on { SenderAction::TypingOn } else { SenderAction::TypingOff });
     Ok(axum::http::StatusCode::NO_CONTENT)
+}
+
+/// Takes the contact's thread back from the app that answers it (`thread_owner`); nothing happens if none does. Meta allows it to
+/// apps with the right to take control.
+#[utoipa::path(post, path = "/api/v1/rooms/{id}/take-thread", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 403), (status = 404), (status = 409), (status = 503)))]
+pub async fn take_thread(
+    State(app): State<App>,
+    staff: Staff,
+    Path(room): Path<RoomId>,
+) -> Result<Json<RoomView>, Problem> {
+    let mut tx = app.db.begin().await?;
+    let is_elsewhere = lock_held(&mut tx, &staff, room).await?.elsewhere(app.clock.now()).is_some();
+    // Nothing stays locked while Facebook is asked.
+    drop(tx);
+    if is_elsewhere {
+        thread::take_back(&app.outgoing, staff.tenant, room).await?;
+    }
+    let mut db = app.db.acquire().await?;
+    let view = store::find_view(&mut db, staff.tenant, room, app.clock.now()).await?;
+    view.map(Json).ok_or_else(|| Problem::of(problem::NOT_FOUND))
 }
 
 async fn updated(app: &App, tx: &mut sqlx::PgConnection, staff: &Staff, room: RoomId) -> Result<RoomView, Problem> {

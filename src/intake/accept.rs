@@ -159,7 +159,9 @@ impl Intake {
         let Some(app) = store::find_app(&self.db, key).await? else { return Ok(Err(Refused::UnknownKey)) };
         let challenge = handshake::answer(query, &Secret::new(app.verify_token));
         if challenge.is_some() {
-            store::mark_verified(&self.db, app.owner, app.id, self.clock.now()).await?;
+            for tenant in store::mark_verified(&self.db, app.owner, app.id, self.clock.now()).await? {
+                self.bell.ring(Topic::Events(tenant));
+            }
         }
         Ok(Ok(challenge))
     }
@@ -305,6 +307,7 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
         let item = new(it.channel, it.page_id, it.sender, it.kind, it.raw.into_string().into_bytes());
         let (state, outcome) = match (is_ours, is_direct) {
             (true, true) => ("pending", None),
+            (true, false) if it.channel == Lane::Standby => ("ignored", Some("observed")),
             (true, false) => ("ignored", Some("kept")),
             (false, _) => ("ignored", Some(OTHER_OBJECT)),
         };

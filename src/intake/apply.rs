@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use super::{
     meter,
+    outcomes::{self, done, done_in},
     store::{self, Done, Pending},
     strands::{Share, Strand, Strands, Task},
 };
@@ -19,13 +20,9 @@ use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{ItemId, MessageId, RoomId, TenantId, WidgetId},
+    ids::{ItemId, WidgetId},
     queues::place::{load_places, place},
-    rooms::{
-        Delivery,
-        receipts::{self, Echo, Echoed, Receipt},
-        receive::{self, Inbound, Received},
-    },
+    rooms::receive::{self, Inbound, Received},
 };
 
 /// Items applied in one transaction.
@@ -216,9 +213,9 @@ fn is_race(error: &sqlx::Error) -> bool {
 /// Whether the error would come again with the same data.
 fn is_about_data(error: &sqlx::Error) -> bool {
     match error {
-        // Deadlocks, time-outs and shutdowns pass; these classes (data, integrity, syntax) do not.
+        // Deadlocks, time-outs and shutdowns pass; these classes (data, integrity, syntax, too long for an index) do not.
         sqlx::Error::Database(db) => {
-            db.code().is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
+            db.code().is_some_and(|code| ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class)))
         }
         sqlx::Error::Encode(_)
         | sqlx::Error::ColumnDecode { .. }
@@ -235,14 +232,6 @@ fn is_slow(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(|it| it.code())
         .is_some_and(|it| ["55P03", "57014", "40P01", "40001"].contains(&&*it))
-}
-
-fn done(item: &Pending, state: &'static str) -> Done {
-    Done { tenant: item.tenant, id: item.id, state, outcome: None, room: None, message: None }
-}
-
-fn done_in(item: &Pending, state: &'static str, room: RoomId, message: MessageId) -> Done {
-    Done { room: Some(room), message: Some(message), ..done(item, state) }
 }
 
 /// Applies items and writes down what became of each, which is also returned.
@@ -278,6 +267,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
                 together.extend(line.pop_front());
             }
         }
+        let facts: Vec<_> =
+            together.iter_mut().filter_map(|(item, event)| Some((*item, event.at, event.fact.take()?))).collect();
         let inbound: Vec<_> = together
             .into_iter()
             .filter_map(|(item, event)| Some((item, inbound(item, event, place(routes.get(&item.widget), now))?)))
@@ -290,11 +281,14 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
                 Received::Duplicate { room, message } => done_in(item, "duplicate", room, message),
             }));
         }
+        for (item, at, fact) in facts {
+            outcomes::remember(tx, item, at, &fact, now).await?;
+        }
         for key in &order {
             let line = senders.get_mut(key).expect("every key in order has a line");
             while let Some((item, event)) = line.pop_front_if(|(_, event)| !matches!(event.what, What::Inbound { .. }))
             {
-                finished.push(apply_one(tx, item, event, now).await?);
+                finished.push(outcomes::apply_one(tx, item, event, now).await?);
             }
         }
         order.retain(|key| senders.get(key).is_some_and(|line| !line.is_empty()));
@@ -307,37 +301,4 @@ fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<I
     let What::Inbound { external_id, content, reply_to, referral } = event.what else { return None };
     let (tenant, widget, sender) = (item.tenant, item.widget, item.sender.clone());
     Some(Inbound { tenant, widget, sender, at: event.at, external_id, content, reply_to, referral, place })
-}
-
-async fn apply_one(tx: &mut PgConnection, item: &Pending, event: Event, now: Moment) -> sqlx::Result<Done> {
-    let (tenant, widget, sender): (TenantId, WidgetId, _) = (item.tenant, item.widget, item.sender.clone());
-    let receipt = |external_ids, watermark| Receipt {
-        tenant,
-        widget,
-        sender: sender.clone(),
-        external_ids,
-        watermark,
-        at: event.at,
-    };
-    match event.what {
-        What::Echo { external_id, metadata, content, .. } => {
-            let echo = Echo { tenant, widget, sender, at: event.at, external_id, metadata, content };
-            Ok(match receipts::echo(tx, &echo, now).await? {
-                Echoed::Settled(room, message) => {
-                    Done { outcome: Some("settled".to_owned()), ..done_in(item, "applied", room, message) }
-                }
-                Echoed::Stored(room, message) => done_in(item, "applied", room, message),
-                Echoed::Duplicate(room, message) => done_in(item, "duplicate", room, message),
-            })
-        }
-        What::Delivered { external_ids, watermark } => {
-            let changed = receipts::receipt(tx, &receipt(external_ids, watermark), Delivery::Delivered, now).await?;
-            Ok(Done { outcome: Some(format!("{changed} messages delivered")), ..done(item, "applied") })
-        }
-        What::Read { external_ids, watermark } => {
-            let changed = receipts::receipt(tx, &receipt(external_ids, watermark), Delivery::Read, now).await?;
-            Ok(Done { outcome: Some(format!("{changed} messages read")), ..done(item, "applied") })
-        }
-        What::Inbound { .. } | What::Other => Ok(Done { outcome: Some("kept".to_owned()), ..done(item, "ignored") }),
-    }
 }

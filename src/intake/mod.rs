@@ -4,6 +4,7 @@ pub mod accept;
 pub mod apply;
 pub mod ledger;
 pub mod meter;
+mod outcomes;
 pub mod store;
 pub mod strands;
 

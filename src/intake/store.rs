@@ -9,6 +9,8 @@ use super::{NewItem, strands::Strand};
 use crate::{
     clock::Moment,
     ids::{ItemId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
+    rooms::events::{self, NewEvent},
+    widgets::store::lock_widget,
 };
 
 /// A Meta app as a webhook needs it.
@@ -47,11 +49,32 @@ pub async fn find_app(db: &PgPool, key: &str) -> sqlx::Result<Option<StoredApp>>
 }
 
 /// The callback was verified.
-pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<()> {
+/// Tells the tenants of its widgets, who may be setting them up at this moment; returns these tenants.
+pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<Vec<TenantId>> {
+    let mut tx = db.begin().await?;
     sqlx::query!("update meta_apps set verified_at = $3 where tenant_id = $1 and id = $2", owner.0, app.0, now)
-        .execute(db)
+        .execute(&mut *tx)
         .await?;
-    Ok(())
+    let widgets = sqlx::query!(
+        r#"select tenant_id as "tenant_id: TenantId", id as "id: WidgetId"
+        from widgets
+        where meta_app_owner = $1 and meta_app_id = $2
+        order by tenant_id, id"#,
+        owner.0,
+        app.0,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut tenants = Vec::new();
+    for widget in widgets {
+        if let Some(stored) = lock_widget(&mut tx, widget.tenant_id, widget.id).await? {
+            events::append(&mut tx, now, &[NewEvent::widget_health(widget.tenant_id, &stored.view())]).await?;
+            tenants.push(widget.tenant_id);
+        }
+    }
+    tx.commit().await?;
+    tenants.dedup();
+    Ok(tenants)
 }
 
 /// Events came, rightly signed. Written at most once a second for each app.

@@ -166,7 +166,7 @@ impl Inner {
         let may = |it: &Tenant| it.holders < most && it.ready() & !it.alone != 0;
         let turns: Vec<TenantId> =
             self.ring.iter().filter(|it| self.tenants.get(it).is_some_and(may)).copied().collect();
-        let is_only_one = turns.len() == 1;
+        let is_only_one = turns.len() == 1 && free > 1;
         let mut share = Vec::new();
         for id in turns.iter().copied().take(turns.len().div_ceil(free)) {
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };

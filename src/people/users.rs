@@ -9,7 +9,7 @@ use crate::{
     check::{Faults, Invalid},
     clock::{Moment, millis},
     ids::{TenantId, UserId},
-    secret::Secret,
+    secret::{Secret, hidden, never_shown},
     words,
 };
 
@@ -81,7 +81,7 @@ pub struct UserInput {
     #[schema(example = "Anna", min_length = 1, max_length = 200)]
     pub name: String,
     /// Required for a new user, 10–1000 characters.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "never_shown", serialize_with = "hidden")]
     #[schema(value_type = Option<String>, format = "password", write_only, min_length = 10, max_length = 1000)]
     pub password: Option<Secret>,
     /// What the user may do; at least one.

@@ -114,7 +114,8 @@ pub fn of(verdict: Verdict, attempts: i32, throttled: u32, now: Moment, chance: 
             let effects = vec![Effect::Pause { bucket, until }, Effect::Trouble { why: why.message }];
             (Fate::Again { due_at: until, counts: false }, effects)
         }
-        Verdict::Retry { why, .. } | Verdict::Content { why } | Verdict::NotOwner { why } | Verdict::Fail { why } => {
+        Verdict::NotOwner { why } => (failed("thread-elsewhere", &why), vec![]),
+        Verdict::Retry { why, .. } | Verdict::Content { why } | Verdict::Fail { why } => {
             (failed("send-failed", &why), vec![])
         }
     }

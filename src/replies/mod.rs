@@ -8,6 +8,7 @@ pub mod profiles;
 mod record;
 pub mod resend;
 pub mod store;
+pub mod thread;
 pub mod worker;
 pub mod write;
 

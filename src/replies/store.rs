@@ -120,7 +120,7 @@ pub async fn claim_nameless(db: &PgPool, now: Moment, limit: i64) -> sqlx::Resul
         r#"with nameless as (
             select c.tenant_id, c.id
             from contacts c
-            where c.profile_at is null
+            where c.profile_at is null and c.last_inbound_at is not null
             order by c.created_at
             limit $2
             for update skip locked

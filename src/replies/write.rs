@@ -13,7 +13,7 @@ use crate::{
     db::bell::{Bell, Topic},
     ids::{RoomId, TenantId, UserId},
     rooms::{
-        self, AuthorKind, Direction, MessageView, Status, Window, WindowMode,
+        self, AuthorKind, Direction, MessageView, Status, ThreadOwner, Window, WindowMode,
         events::shown,
         say::{self, Writer},
         store::LockedRoom,
@@ -74,6 +74,9 @@ pub enum WriteError {
     /// Messenger does not allow a reply now.
     #[error("the messaging window is closed")]
     WindowClosed(WindowShut),
+    /// Another app answers the contact at the moment.
+    #[error("another app has the thread")]
+    Elsewhere(ThreadOwner),
     /// Messenger has said that the contact cannot be reached; with the `error` of the message that met it.
     #[error("the contact cannot be reached")]
     Unreachable(Value),
@@ -171,6 +174,9 @@ async fn check_place(
     }
     if let Some(error) = &room.unreachable {
         return Err(WriteError::Unreachable(error.clone()));
+    }
+    if let Some(owner) = room.elsewhere(now) {
+        return Err(WriteError::Elsewhere(owner));
     }
     if let Some(seen) = draft.seen_seq {
         // What the caller wrote themselves, and what the gateway said by itself, they need not have seen.

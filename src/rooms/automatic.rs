@@ -85,7 +85,7 @@ pub async fn say(
     let position = if let Occasion::Waiting { position, .. } = &occasion { Some(*position) } else { None };
     let is_open = room.channel != "messenger" || window(room.opened, false, now).mode == WindowMode::Standard;
     let text = fill(&template, &facts, agent, &next_open, position);
-    if text.is_empty() || !is_open {
+    if text.is_empty() || !is_open || room.elsewhere(now).is_some() {
         return Ok(());
     }
     let writer = Writer::system(&facts.display_name);

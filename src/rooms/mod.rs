@@ -2,6 +2,7 @@
 //! already knows the place.
 
 pub mod automatic;
+pub mod changes;
 pub mod decisions;
 pub mod events;
 pub mod limits;
@@ -9,9 +10,10 @@ pub mod receipts;
 pub mod receive;
 pub mod say;
 pub mod store;
+pub mod told;
 pub mod window_watch;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -144,6 +146,29 @@ pub fn window(opened: Opened, human_agent: bool, now: Moment) -> Window {
     Window { mode, open_until: opened.standard_until(), human_agent_until }
 }
 
+/// Another app that answers the contact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ThreadOwner {
+    /// The app's id at Meta; null where it is not told.
+    pub app_id: Option<String>,
+    /// Since when.
+    #[serde(serialize_with = "clock::millis")]
+    pub since: DateTime<Utc>,
+}
+
+/// Hours after which nobody's control of a thread counts any more, unless it is renewed; Meta's number.
+const CONTROL_HOURS: i64 = 24;
+
+impl ThreadOwner {
+    /// The owner, as far as what was told still counts.
+    #[must_use]
+    pub fn of(app_id: Option<String>, since: Option<Moment>, now: Moment) -> Option<Self> {
+        let (app_id, since) = app_id.zip(since)?;
+        let counts = now < since + TimeDelta::hours(CONTROL_HOURS);
+        counts.then(|| Self { app_id: Some(app_id).filter(|it| !it.is_empty()), since })
+    }
+}
+
 /// Answers that an estimate needs at least.
 const FEWEST_ANSWERS: i64 = 3;
 
@@ -190,6 +215,8 @@ pub struct RoomView {
     pub tags: Vec<String>,
     /// The messaging window; null for channels without one.
     pub window: Option<Window>,
+    /// Another app that answers the contact at the moment; null if we may.
+    pub thread_owner: Option<ThreadOwner>,
     /// `seq` of the newest message.
     pub last_seq: i64,
     /// Inbound messages since the holder last replied or looked.

@@ -3,12 +3,10 @@
 use sqlx::PgConnection;
 
 use super::{
-    Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, NewMessage, Status,
-    events::{self, Kind, NewEvent, shown},
-    store::{
-        self,
-        receive::{NewRoom, Touched},
-    },
+    Author, AuthorKind, CloseReason, Delivery, Direction, Status, changes,
+    events::{self, Kind, NewEvent},
+    say::{self, Came},
+    store::{self, receive::NewRoom},
 };
 use crate::{
     channels::Content,
@@ -54,11 +52,14 @@ pub enum Echoed {
 /// # Errors
 /// The database's.
 pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Result<Echoed> {
-    let known =
-        store::receive::find_known(tx, &[echo.tenant.0], &[echo.widget.0], std::slice::from_ref(&echo.external_id))
-            .await?;
-    if let Some((message, room)) = known.into_values().next() {
+    let ids = std::slice::from_ref(&echo.external_id);
+    let known = store::receive::find_known(tx, &[echo.tenant.0], &[echo.widget.0], ids).await?;
+    let has_early = !known.early.is_empty();
+    if let Some((message, room)) = known.messages.into_values().next() {
         store::receipts::mark_echoed_at(tx, echo.tenant, message, echo.at).await?;
+        if has_early && changes::catch_up(tx, echo.tenant, message).await? {
+            announce(tx, echo.tenant, &[Changed { message, room }], now).await?;
+        }
         return Ok(Echoed::Duplicate(room, message));
     }
     let ours = echo.metadata.as_deref().and_then(|it| it.strip_prefix(METADATA_PREFIX)).and_then(|it| it.parse().ok());
@@ -74,6 +75,9 @@ pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Resu
         }
     }
     let (room, message) = store_elsewhere(tx, echo, now).await?;
+    if has_early && changes::catch_up(tx, echo.tenant, message).await? {
+        announce(tx, echo.tenant, &[Changed { message, room }], now).await?;
+    }
     Ok(Echoed::Stored(room, message))
 }
 
@@ -94,6 +98,8 @@ pub async fn settle(
         return Ok(None);
     };
     store::receipts::delete_outbox(tx, tenant, message).await?;
+    // A reaction may have overtaken the answer to our send.
+    changes::catch_up(tx, tenant, message).await?;
     announce(tx, tenant, &[changed], now).await?;
     Ok(Some(changed.room))
 }
@@ -184,30 +190,16 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
             room.id
         }
     };
-    let Some(locked) = store::lock(tx, echo.tenant, room).await? else { return Err(sqlx::Error::RowNotFound) };
-    let view = MessageView {
-        id: MessageId::fresh(now),
-        room_id: room,
-        seq: locked.last_seq + 1,
+    let Some(mut room) = store::lock(tx, echo.tenant, room).await? else { return Err(sqlx::Error::RowNotFound) };
+    let came = Came {
         direction: Direction::Outbound,
         author: Author { kind: AuthorKind::Page, id: None, name: "Page".to_owned() },
-        content: shown(&echo.content),
+        content: &echo.content,
         reply_to: None,
-        reactions: serde_json::json!([]),
         status: Delivery::Sent,
-        edited_at: None,
-        error: None,
-        external_id: Some(echo.external_id.clone()),
-        created_at: now,
-        sent_at: Some(echo.at),
-        delivered_at: None,
-        read_at: None,
+        external_id: &echo.external_id,
+        at: echo.at,
     };
-    let message = NewMessage { tenant: echo.tenant, widget: echo.widget, external_at: Some(echo.at), view };
-    store::insert_messages(tx, std::slice::from_ref(&message)).await?;
-    let touched = Touched { tenant: echo.tenant, room, last_seq: message.view.seq, received: 0 };
-    store::receive::mark_received(tx, &[touched], now).await?;
-    let event = NewEvent::message(echo.tenant, Kind::MessageCreated, &message.view, locked.agent);
-    events::append(tx, now, &[event]).await?;
-    Ok((room, message.view.id))
+    let message = say::take_in(tx, echo.tenant, &mut room, came, now).await?;
+    Ok((room.id, message.id))
 }

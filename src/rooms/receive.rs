@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use chrono::TimeDelta;
 use sqlx::PgConnection;
 
 use super::{
     Author, AuthorKind, CloseReason, Closed, Delivery, Direction, MessageView, NewMessage, Place, Status,
     automatic::{self, Occasion},
+    changes::Changeable,
     decisions,
     events::{self, Kind, NewEvent, shown},
     limits,
     store::{
         self,
-        receive::{NewRoom, OpenRoom, Touched},
+        receive::{NewRoom, OpenRoom, Stored, Touched, Wrote},
     },
 };
 use crate::{
@@ -70,7 +72,7 @@ pub enum Received {
 /// # Errors
 /// The database's.
 pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> sqlx::Result<Vec<Received>> {
-    let mut known = find_known(tx, items).await?;
+    let Stored { messages: mut known, early } = find_known(tx, items).await?;
     let mut seen = HashSet::new();
     let fresh: Vec<&Inbound> = items
         .iter()
@@ -81,7 +83,7 @@ pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> s
         .collect();
     let mut new: HashSet<MessageId> = HashSet::new();
     if !fresh.is_empty() {
-        for message in store_fresh(tx, &fresh, &known, now).await? {
+        for message in store_fresh(tx, &fresh, &known, &early, now).await? {
             new.insert(message.view.id);
             let external_id = message.view.external_id.clone().unwrap_or_default();
             known.insert((message.widget, external_id), (message.view.id, message.view.room_id));
@@ -97,7 +99,7 @@ pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> s
 
 type Known = HashMap<(WidgetId, String), (MessageId, RoomId)>;
 
-async fn find_known(tx: &mut PgConnection, items: &[Inbound]) -> sqlx::Result<Known> {
+async fn find_known(tx: &mut PgConnection, items: &[Inbound]) -> sqlx::Result<Stored> {
     // The messages that are answered are looked up together with those that may be there already.
     let answered = items.iter().filter_map(|it| it.reply_to.as_ref().map(|id| (it.tenant, it.widget, id)));
     let wanted: BTreeSet<_> = items.iter().map(|it| (it.tenant, it.widget, &it.external_id)).chain(answered).collect();
@@ -113,12 +115,31 @@ struct Talk {
     name: Option<String>,
     room: Option<OpenRoom>,
     wrote_at: Moment,
+    /// Where they came from by themselves, for the first message of the batch.
+    referral: Option<(serde_json::Value, Moment)>,
+    ad_message_at: Option<Moment>,
+}
+
+/// How long after a click on a link or an ad a message still counts as coming from there.
+const REFERRAL_HOURS: i64 = 24;
+
+impl Talk {
+    /// Where a message came from: what it says itself, or the click before it.
+    fn referral_of(&mut self, it: &Inbound, now: Moment) -> Option<serde_json::Value> {
+        let clicked = self.referral.take().filter(|(_, at)| it.at - *at < TimeDelta::hours(REFERRAL_HOURS));
+        let referral = it.referral.clone().or(clicked.map(|(referral, _)| referral))?;
+        if referral["source"] == "ADS" {
+            self.ad_message_at = self.ad_message_at.max(Some(it.at.min(now)));
+        }
+        Some(referral)
+    }
 }
 
 async fn store_fresh(
     tx: &mut PgConnection,
     fresh: &[&Inbound],
     known: &Known,
+    early: &HashSet<(WidgetId, String)>,
     now: Moment,
 ) -> sqlx::Result<Vec<NewMessage>> {
     let mut talks = load_talks(tx, fresh, now).await?;
@@ -128,14 +149,21 @@ async fn store_fresh(
     let mut told: Vec<(TenantId, RoomId, Option<Closed>)> = Vec::new();
     let mut holders: HashMap<RoomId, Option<UserId>> = HashMap::new();
     let mut shared: Vec<(TenantId, RoomId)> = Vec::new();
+    let mut referred: BTreeMap<(TenantId, RoomId), serde_json::Value> = BTreeMap::new();
     for it in fresh {
         let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
         talk.wrote_at = talk.wrote_at.max(it.at.min(now));
+        let referral = talk.referral_of(it, now);
         let (content, field) = recognise(tx, it, talk.contact).await?;
         let mut room = match talk.room.take() {
-            Some(room) => room,
+            Some(room) => {
+                if let Some(referral) = referral {
+                    referred.insert((it.tenant, room.id), referral);
+                }
+                room
+            }
             None => {
-                let room = open(it, talk.contact, now);
+                let room = open(it, talk.contact, referral, now);
                 let open_room = OpenRoom { id: room.id, agent: None, last_seq: 0 };
                 match &it.place {
                     Place::Queue { held, .. } => told.push((it.tenant, room.id, held.clone())),
@@ -165,23 +193,27 @@ async fn store_fresh(
     let limits = fresh.iter().filter_map(|it| it.place.limit()).collect();
     let turned_away = limits::settle(&mut opened, &limits);
     told.retain(|it| turned_away.iter().all(|away| away.1 != it.1));
+    let changed = if early.is_empty() { Vec::new() } else { apply_early(tx, &mut messages).await? };
     store::receive::insert_rooms(tx, &opened, now).await?;
     decisions::note_opened(tx, &opened, now).await?;
     store::insert_messages(tx, &messages).await?;
+    for (tenant, message) in &changed {
+        store::changes::update(tx, *tenant, message).await?;
+    }
     let touched: Vec<_> = touched.into_values().collect();
     store::receive::mark_received(tx, &touched, now).await?;
-    let mut wrote: Vec<_> =
-        talks.values().zip(talks.keys()).map(|(talk, key)| (key.0, talk.contact, talk.wrote_at)).collect();
-    wrote.sort_by_key(|it| it.1);
     let tenant_of: HashMap<WidgetId, TenantId> = fresh.iter().map(|it| (it.widget, it.tenant)).collect();
-    store::receive::mark_wrote(
-        tx,
-        &wrote.iter().map(|it| tenant_of[&it.0].0).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.1.0).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.2).collect::<Vec<_>>(),
-    )
-    .await?;
-    announce(tx, &opened, &messages, &holders, &shared, now).await?;
+    let wrote = talks.iter().map(|((widget, _), talk)| Wrote {
+        tenant: tenant_of[widget],
+        contact: talk.contact,
+        at: talk.wrote_at,
+        ad_message_at: talk.ad_message_at,
+    });
+    let mut wrote: Vec<_> = wrote.collect();
+    wrote.sort_by_key(|it| it.contact);
+    store::receive::mark_wrote(tx, &wrote).await?;
+    let referred = mark_referred(tx, referred, &opened).await?;
+    announce(tx, &opened, &messages, &holders, &shared, &referred, now).await?;
     for (tenant, room, closed) in told {
         let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
         match &closed {
@@ -194,6 +226,49 @@ async fn store_fresh(
         automatic::say(tx, tenant, &mut room, Occasion::Full { text: &text }, now).await?;
     }
     Ok(messages)
+}
+
+/// Puts what came before its message into it; the messages with more to store than an insert does.
+async fn apply_early(tx: &mut PgConnection, messages: &mut [NewMessage]) -> sqlx::Result<Vec<(TenantId, Changeable)>> {
+    let external_id = |it: &NewMessage| it.view.external_id.clone().unwrap_or_default();
+    let early = store::changes::take_early(
+        tx,
+        &messages.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
+        &messages.iter().map(|it| it.widget.0).collect::<Vec<_>>(),
+        &messages.iter().map(external_id).collect::<Vec<_>>(),
+    )
+    .await?;
+    let mut changed = Vec::new();
+    for message in messages {
+        let id = external_id(message);
+        let changes: Vec<_> = early.iter().filter(|it| it.widget == message.widget && it.external_id == id).collect();
+        if changes.is_empty() {
+            continue;
+        }
+        let mut changeable = Changeable::of(&message.view);
+        for it in changes {
+            changeable.apply(&it.change, it.at);
+        }
+        changeable.show_in(&mut message.view);
+        changed.push((message.tenant, changeable));
+    }
+    Ok(changed)
+}
+
+/// Tells open rooms where their contacts came from this time; new rooms know it.
+async fn mark_referred(
+    tx: &mut PgConnection,
+    referred: BTreeMap<(TenantId, RoomId), serde_json::Value>,
+    opened: &[NewRoom],
+) -> sqlx::Result<Vec<(TenantId, RoomId)>> {
+    if referred.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (rooms, referrals): (Vec<_>, Vec<_>) = referred.into_iter().unzip();
+    let tenants: Vec<_> = rooms.iter().map(|it| it.0.0).collect();
+    let ids: Vec<_> = rooms.iter().map(|it| it.1.0).collect();
+    store::told::mark_room_referrals(tx, &tenants, &ids, &referrals).await?;
+    Ok(rooms.into_iter().filter(|it| opened.iter().all(|new| new.id != it.1)).collect())
 }
 
 async fn load_talks(
@@ -209,18 +284,18 @@ async fn load_talks(
     let mut rooms = store::receive::lock_open(tx, &tenants, &ids).await?;
     let talks = contacts.into_iter().map(|(key, it)| {
         let room = rooms.remove(&it.id);
-        (key, Talk { contact: it.id, name: it.name, room, wrote_at: Moment::UNIX_EPOCH })
+        let (wrote_at, ad_message_at) = (Moment::UNIX_EPOCH, None);
+        (key, Talk { contact: it.id, name: it.name, room, wrote_at, referral: it.referral, ad_message_at })
     });
     Ok(talks.collect())
 }
 
-fn open(it: &Inbound, contact: ContactId, now: Moment) -> NewRoom {
+fn open(it: &Inbound, contact: ContactId, referral: Option<serde_json::Value>, now: Moment) -> NewRoom {
     let (status, queue, is_held, close_reason) = match &it.place {
         Place::Queue { queue, held, .. } => (Status::Waiting, Some(queue.0), held.is_some(), None),
         Place::Offline(_) => (Status::Closed, None, false, Some(CloseReason::Offline)),
         Place::NoRoute => (Status::Closed, None, false, Some(CloseReason::NoRoute)),
     };
-    let referral = it.referral.clone();
     NewRoom {
         tenant: it.tenant,
         id: RoomId::fresh(now),
@@ -321,13 +396,16 @@ async fn announce(
     messages: &[NewMessage],
     holders: &HashMap<RoomId, Option<UserId>>,
     shared: &[(TenantId, RoomId)],
+    referred: &[(TenantId, RoomId)],
     now: Moment,
 ) -> sqlx::Result<()> {
     let mut log = Vec::with_capacity(messages.len() + 2 * opened.len());
-    let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).chain(shared.iter().map(|it| it.0.0)).collect();
-    let rooms: Vec<_> = opened.iter().map(|it| it.id.0).chain(shared.iter().map(|it| it.1.0)).collect();
+    let old = || shared.iter().chain(referred);
+    let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).chain(old().map(|it| it.0.0)).collect();
+    let rooms: Vec<_> = opened.iter().map(|it| it.id.0).chain(old().map(|it| it.1.0)).collect();
     let views = if rooms.is_empty() { Vec::new() } else { store::list_views(tx, &tenants, &rooms, now).await? };
     let (new, changed) = views.split_at(opened.len().min(views.len()));
+    let (changed, referred) = changed.split_at(shared.len().min(changed.len()));
     log.extend(new.iter().map(|(tenant, view)| NewEvent::room(*tenant, Kind::RoomOpened, view)));
     for it in messages {
         let agent = holders.get(&it.view.room_id).copied().flatten();
@@ -342,6 +420,7 @@ async fn announce(
         event.data = shown(&view.contact);
         log.push(event);
     }
+    log.extend(referred.iter().map(|(tenant, view)| NewEvent::room(*tenant, Kind::RoomUpdated, view)));
     events::append(tx, now, &log).await
 }
 

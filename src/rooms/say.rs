@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Author, AuthorKind, Delivery, Direction, MessageView, NewMessage,
     events::{self, Kind, NewEvent, shown},
-    store::{self, LockedRoom},
+    store::{self, LockedRoom, receive::Touched},
 };
 use crate::{
     channels::Content,
@@ -41,6 +41,69 @@ impl Writer {
     pub fn system(name: &str) -> Self {
         Self { author: Author { kind: AuthorKind::System, id: None, name: name.to_owned() }, answers: false }
     }
+}
+
+/// Something from outside that belongs into a room.
+#[derive(Clone, Debug)]
+pub struct Came<'a> {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Who wrote it.
+    pub author: Author,
+    /// What it says.
+    pub content: &'a Content,
+    /// The message it is about.
+    pub reply_to: Option<MessageId>,
+    /// How far it has come.
+    pub status: Delivery,
+    /// The channel's id, known to be new.
+    pub external_id: &'a str,
+    /// When, by the channel's clock.
+    pub at: Moment,
+}
+
+/// Stores what was written or happened elsewhere in the locked room. Moves `room.last_seq`.
+///
+/// # Errors
+/// The database's.
+pub async fn take_in(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &mut LockedRoom,
+    came: Came<'_>,
+    now: Moment,
+) -> sqlx::Result<MessageView> {
+    room.last_seq += 1;
+    let view = MessageView {
+        id: MessageId::fresh(now),
+        room_id: room.id,
+        seq: room.last_seq,
+        direction: came.direction,
+        author: came.author,
+        content: shown(came.content),
+        reply_to: came.reply_to,
+        reactions: serde_json::json!([]),
+        status: came.status,
+        edited_at: None,
+        error: None,
+        external_id: Some(came.external_id.to_owned()),
+        created_at: now,
+        sent_at: (came.direction == Direction::Outbound).then_some(came.at),
+        delivered_at: None,
+        read_at: None,
+    };
+    let message = NewMessage { tenant, widget: room.widget, external_at: Some(came.at), view };
+    store::insert_messages(tx, std::slice::from_ref(&message)).await?;
+    if came.direction == Direction::Outbound {
+        // Whoever wrote it, the contact was answered.
+        let touched = Touched { tenant, room: room.id, last_seq: room.last_seq, received: 0 };
+        store::receive::mark_received(tx, &[touched], now).await?;
+    } else {
+        store::mark_written(tx, tenant, room.id, room.last_seq, false, now).await?;
+    }
+    let event = NewEvent::message(tenant, Kind::MessageCreated, &message.view, room.agent);
+    events::append(tx, now, &[event]).await?;
+    Ok(message.view)
 }
 
 /// Writes one message into the locked room and, if it goes out, puts it on its way. Moves `room.last_seq`.

@@ -1,8 +1,10 @@
 //! All SQL of rooms, messages, the outbox's writing side and the event log.
 
+pub mod changes;
 pub mod decisions;
 pub mod receipts;
 pub mod receive;
+pub mod told;
 mod windows;
 
 pub use windows::*;
@@ -14,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Named, NewMessage, Offer, RoomContact, RoomView,
-    RoomWidget, Status, estimate,
+    RoomWidget, Status, ThreadOwner, estimate,
     events::{Cursor, EventView, Logged, NewEvent},
     receipts::Changed,
     window,
@@ -133,6 +135,7 @@ pub async fn list_views(
             r.agent_id, u.name as "agent_name?", r.queue_id, q.name as "queue_name?",
             w.id as widget_id, w.name as widget_name, w.channel, w.color, w.human_agent,
             c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at, c.ad_message_at,
+            c.thread_owner, c.thread_owner_at,
             r.agent_silent_at, pace.answers as "answers?", pace.since as "pace_since?",
             (select count(*)
              from rooms p
@@ -182,6 +185,7 @@ pub async fn list_views(
                 .agent_id
                 .filter(|_| it.status != Status::Offered)
                 .map(|id| Named { id, name: it.agent_name.unwrap_or_default() }),
+            thread_owner: ThreadOwner::of(it.thread_owner, it.thread_owner_at, now),
             position: (it.status == Status::Waiting).then_some(it.position),
             estimated_wait_s: it.answers.zip(it.pace_since).and_then(|(n, since)| estimate(it.position, n, since, now)),
             agent_silent_since: it.agent_silent_at,
@@ -218,10 +222,20 @@ pub struct LockedRoom {
     pub human_agent: bool,
     pub tags_required: bool,
     pub opened: Opened,
+    pub thread_owner: Option<String>,
+    pub thread_owner_at: Option<Moment>,
     pub queued_at: Option<Moment>,
     pub accepted_at: Option<Moment>,
     /// Why the contact cannot be reached before they write again.
     pub unreachable: Option<serde_json::Value>,
+}
+
+impl LockedRoom {
+    /// Another app that answers the contact now.
+    #[must_use]
+    pub fn elsewhere(&self, now: Moment) -> Option<ThreadOwner> {
+        ThreadOwner::of(self.thread_owner.clone(), self.thread_owner_at, now)
+    }
 }
 
 /// Locks a room until the transaction ends.
@@ -229,6 +243,7 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
             r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
+            c.thread_owner, c.thread_owner_at,
             case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
                 then c.unreachable_error end as unreachable
         from rooms r
@@ -256,6 +271,8 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         human_agent: it.human_agent,
         tags_required: it.tags_required,
         opened: opened!(it),
+        thread_owner: it.thread_owner,
+        thread_owner_at: it.thread_owner_at,
         queued_at: it.queued_at,
         accepted_at: it.accepted_at,
         unreachable: it.unreachable,

@@ -108,6 +108,7 @@ async fn route(simulator: &Simulator, method: &Method, call: &Call) -> Result<Re
     match (method.as_str(), path.as_slice()) {
         ("GET", ["debug_token"]) => subscriptions::debug_token(simulator, call),
         ("POST", [id, "messages"]) => send::send(simulator, call, own_page(&caller, method, id)?).await,
+        ("POST", [id, "take_thread_control"]) => send::take_thread(simulator, call, own_page(&caller, method, id)?),
         ("GET", [id, "conversations"]) => conversations(&simulator.core.world(), call, own_page(&caller, method, id)?),
         ("GET", [id, "subscribed_apps"]) => subscriptions::list_page(simulator, own_page(&caller, method, id)?),
         ("POST", [id, "subscribed_apps"]) => subscriptions::install(simulator, call, own_page(&caller, method, id)?),

@@ -40,6 +40,18 @@ pub(super) async fn send(simulator: &Simulator, call: &Call, page_id: &str) -> R
     }
 }
 
+/// Gives the Page's app a person's thread, unless a fault is scripted.
+pub(super) fn take_thread(simulator: &Simulator, call: &Call, page_id: &str) -> Result<Response, GraphError> {
+    let mut world = simulator.core.world();
+    let page = world.page_mut(page_id);
+    if let Some(Fault::Error { http_status, code, subcode, message }) = page.faults.pop_front() {
+        return Err(GraphError { status: http_status, ..GraphError::new(code, subcode, message) });
+    }
+    let psid = call.params.get("recipient").and_then(|it| it["id"].as_str()).unwrap_or_default();
+    recipient(&mut page.people, psid)?;
+    Ok(Json(json!({"success": true})).into_response())
+}
+
 fn act(core: &Core, call: &Call, page_id: &str, psid: &str, action: &str) -> Result<Response, GraphError> {
     let now = core.clock.now();
     {

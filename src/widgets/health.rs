@@ -1,15 +1,17 @@
 //! Whether a widget works: what was last found, and finding out.
 
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{
-    WidgetError,
-    store::{StoredApp, StoredWidget},
+    Widget, WidgetError,
+    store::{self, StoredApp, StoredWidget},
 };
 use crate::{
     channels::meta::graph::{Access, Graph, Verdict},
     clock::{Moment, millis, show},
+    ids::{TenantId, WidgetId},
     secret::Secret,
     words,
 };
@@ -32,7 +34,7 @@ words! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = HealthCheck)]
 pub struct Check {
-    /// `page_token`, `subscription`, `webhook` or `signature`.
+    /// `page_token`, `subscription`, `webhook`, `signature`; `policy` and `thread_control` once Meta has told something.
     #[schema(example = "page_token")]
     pub name: String,
     /// How well it works.
@@ -45,6 +47,36 @@ pub struct Check {
     #[serde(serialize_with = "millis")]
     #[schema(value_type = DateTime<Utc>)]
     pub at: Moment,
+}
+
+impl Check {
+    /// A finding.
+    #[must_use]
+    pub fn new(name: &str, state: State, detail: impl Into<String>, at: Moment) -> Self {
+        Self { name: name.to_owned(), state, detail: detail.into(), at }
+    }
+}
+
+/// What Meta tells by itself: looking does not find it again, so it stays until Meta takes it back.
+const TOLD: [&str; 2] = ["policy", "thread_control"];
+
+/// Writes down what Meta told about the Page. None if that, or something newer, is known.
+///
+/// # Errors
+/// The database's.
+pub async fn note(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    widget: WidgetId,
+    check: Check,
+) -> sqlx::Result<Option<Widget>> {
+    let Some(mut stored) = store::lock_widget(db, tenant, widget).await? else { return Ok(None) };
+    if stored.health.checks.iter().any(|it| it.name == check.name && it.at >= check.at) {
+        return Ok(None);
+    }
+    stored.health = stored.health.with(check);
+    store::update_health(db, tenant, &stored, &stored.health, None, None).await?;
+    Ok(Some(stored.view()))
 }
 
 /// Whether a widget works, as far as is known.
@@ -120,8 +152,8 @@ pub async fn look(
     let (mut checks, mut token_accepted, mut page_name) = (Vec::new(), None, None);
     match token {
         None => {
-            checks.push(check("page_token", State::Disconnected, "There is no page access token.", now));
-            checks.push(check("subscription", State::Unchecked, "Needs a page access token.", now));
+            checks.push(Check::new("page_token", State::Disconnected, "There is no page access token.", now));
+            checks.push(Check::new("subscription", State::Unchecked, "Needs a page access token.", now));
         }
         Some(token) => {
             let access = Access { token, app_secret: secret };
@@ -138,7 +170,7 @@ pub async fn look(
                     (state, said(verdict))
                 }
             };
-            checks.push(check("page_token", state, detail, now));
+            checks.push(Check::new("page_token", state, detail, now));
             let (state, detail) = match graph.subscribed_apps(access, widget.page_id()).await {
                 Ok(apps) => match apps.iter().find(|it| it.id == widget.app.app_id) {
                     Some(app) if app.subscribed_fields.iter().any(|it| it == "messages") => {
@@ -151,10 +183,11 @@ pub async fn look(
                 Err(verdict) if judged(&verdict) == State::Disconnected => (State::Unchecked, said(&verdict)),
                 Err(verdict) => (judged(&verdict), said(&verdict)),
             };
-            checks.push(check("subscription", state, detail, now));
+            checks.push(Check::new("subscription", state, detail, now));
         }
     }
     checks.extend(of_webhooks(&widget.app, now));
+    checks.extend(widget.health.checks.iter().filter(|it| TOLD.contains(&it.name.as_str())).cloned());
     Findings { health: Health::of(checks), token_accepted, page_name }
 }
 
@@ -165,7 +198,7 @@ fn of_webhooks(app: &StoredApp, now: Moment) -> [Check; 2] {
         (Some(at), None) => (State::Ok, format!("Verified at {}; no event yet.", show(at))),
         (None, None) => (State::Attention, "Facebook has not verified the callback yet.".to_owned()),
     };
-    let webhook = check("webhook", state, detail, now);
+    let webhook = Check::new("webhook", state, detail, now);
     [webhook, of_signatures(app, now)]
 }
 
@@ -179,11 +212,7 @@ fn of_signatures(app: &StoredApp, at: Moment) -> Check {
             (State::Attention, format!("{count} wrong or missing signatures{last}: does the app secret fit?"))
         }
     };
-    check(SIGNATURE, state, detail, at)
-}
-
-fn check(name: &str, state: State, detail: impl Into<String>, at: Moment) -> Check {
-    Check { name: name.to_owned(), state, detail: detail.into(), at }
+    Check::new(SIGNATURE, state, detail, at)
 }
 
 /// What a verdict says about the Page it was about.
@@ -220,7 +249,7 @@ mod tests {
 
     #[track_caller]
     fn whole(states: &[State], expected: State) {
-        let checks = states.iter().map(|it| check("x", *it, "", Moment::UNIX_EPOCH)).collect();
+        let checks = states.iter().map(|it| Check::new("x", *it, "", Moment::UNIX_EPOCH)).collect();
         assert_eq!(Health::of(checks).state, expected);
     }
 

@@ -13,7 +13,7 @@ use crate::{
     check::{Faults, Invalid},
     clock::{Moment, millis},
     ids::WidgetId,
-    secret::Secret,
+    secret::{Secret, hidden, never_shown},
     words,
 };
 use health::Health;
@@ -133,7 +133,7 @@ pub struct WidgetInput {
     #[serde(default)]
     pub messenger: Option<MessengerInput>,
     /// Taken so that the refusal names the channel.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "never_shown", serialize_with = "hidden")]
     #[schema(ignore)]
     pub webchat: Option<serde_json::Value>,
 }
@@ -154,11 +154,11 @@ pub struct MessengerInput {
     #[schema(max_length = 200)]
     pub app_name: Option<String>,
     /// The app's secret; may be left out where the app is known. The one before stays valid for 24 hours.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "never_shown", serialize_with = "hidden")]
     #[schema(value_type = Option<String>, format = "password", write_only, example = "0123456789abcdef0123456789abcdef")]
     pub app_secret: Option<Secret>,
     /// The Page's access token; required for a new widget. Null takes it away.
-    #[serde(default, skip_serializing, deserialize_with = "given")]
+    #[serde(default, skip_serializing_if = "never_shown", serialize_with = "hidden", deserialize_with = "given")]
     #[schema(value_type = Option<String>, format = "password", write_only, example = "EAAB…")]
     pub page_access_token: Option<Option<Secret>>,
     /// The Page's id at Meta; looked up with the token if absent. Cannot be changed.
@@ -166,7 +166,7 @@ pub struct MessengerInput {
     #[schema(example = "1002003004005", max_length = 64)]
     pub page_id: Option<String>,
     /// What Meta must say when it verifies the callback; made if absent.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "never_shown", serialize_with = "hidden")]
     #[schema(write_only, max_length = 200)]
     pub verify_token: Option<String>,
     /// Meta has allowed the app the Human Agent feature.

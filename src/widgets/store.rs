@@ -265,6 +265,20 @@ pub(super) async fn update_widget(
     Ok(())
 }
 
+/// The id at Meta of the app that a Page hangs on.
+pub async fn find_app_id(db: &mut PgConnection, tenant: TenantId, widget: WidgetId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select a.app_id
+         from widgets w
+         join meta_apps a on a.tenant_id = w.meta_app_owner and a.id = w.meta_app_id
+         where w.tenant_id = $1 and w.id = $2",
+        tenant.0,
+        widget.0,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Writes what a check found about the token that is (still) this one.
 pub async fn update_health(
     db: &mut PgConnection,

@@ -39,8 +39,8 @@ pub async fn replies(
 ) -> anyhow::Result<()> {
     let (at, due) = (now.to_rfc3339(), due_at.to_rfc3339());
     let mut tx = db.begin().await?;
-    let some = format!(
-        "create temporary table some on commit drop as
+    let chosen = format!(
+        "create temporary table chosen on commit drop as
         select *, row_number() over (order by place, md5(id::text)) as nth
         from (
             select r.*, row_number() over (partition by r.widget_id order by r.id) as place
@@ -48,13 +48,13 @@ pub async fn replies(
             where r.widget_id in (select id from widgets order by id limit {pages})) r
         where place <= {per_page}"
     );
-    tx.execute(AssertSqlSafe(some)).await?;
-    let rooms: i64 = sqlx::query_scalar("select count(*) from some").fetch_one(&mut *tx).await?;
+    tx.execute(AssertSqlSafe(chosen)).await?;
+    let rooms: i64 = sqlx::query_scalar("select count(*) from chosen").fetch_one(&mut *tx).await?;
     let messages = format!(
         "create temporary table fresh on commit drop as
         select r.tenant_id, gen_random_uuid() as id, r.id as room_id, r.widget_id, r.last_seq + (n - 1) / {rooms} + 1 as seq, n
         from generate_series(1, {count}) n
-        join some r on r.nth = (n - 1) % {rooms} + 1"
+        join chosen r on r.nth = (n - 1) % {rooms} + 1"
     );
     tx.execute(AssertSqlSafe(messages)).await?;
     let messages = format!(

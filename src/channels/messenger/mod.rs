@@ -8,6 +8,7 @@ pub mod window;
 
 mod attachments;
 mod time;
+mod told;
 
 #[cfg(test)]
 pub(crate) mod walk;

@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 use super::{
     attachments::attachments,
     time::{moment, sensible},
+    told::told,
 };
 use crate::{
     channels::{
-        Content, Event, Via, What,
+        Content, Event, Fact, Via, What,
         meta::{
             envelope::Lane,
             json::{clean, elements, is_true, member, members, word},
@@ -28,7 +29,7 @@ use crate::{
 #[error("the item is not JSON")]
 pub struct Garbled;
 
-type Fields<'a> = Vec<(Cow<'a, str>, &'a str)>;
+pub(super) type Fields<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
 /// What an item says. `page_id` and `entry_time` are those that [`split`] found for it.
 ///
@@ -45,28 +46,28 @@ pub fn normalize(
     let text = clean(item_raw);
     let Some(item) = members(&text) else {
         serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|_| Garbled)?;
-        return Ok(Event { at: received_at, what: What::Other });
+        return Ok(Event { at: received_at, what: What::Other, fact: None });
     };
     let at = moment(member(&item, "timestamp"), received_at)
         .or_else(|| sensible(entry_time?, received_at))
         .unwrap_or(received_at);
-    let what = match lane {
+    let (what, fact) = match lane {
         Lane::Messaging => understand(&item, page_id, received_at),
-        Lane::Standby | Lane::Changes | Lane::Entry => What::Other,
+        Lane::Standby | Lane::Changes | Lane::Entry => (What::Other, None),
     };
-    Ok(Event { at, what })
+    Ok(Event { at, what, fact })
 }
 
-fn understand(item: &Fields<'_>, page_id: &str, received_at: Moment) -> What {
+fn understand(item: &Fields<'_>, page_id: &str, received_at: Moment) -> (What, Option<Fact>) {
     let fields = |name| member(item, name).and_then(members);
-    if let Some(message) = fields("message") {
+    let what = if let Some(message) = fields("message") {
         message_of(item, &message, page_id)
-    } else if member(item, "message").is_some() || member(item, "message_edit").is_some() {
+    } else if member(item, "message").is_some() {
         What::Other
-    } else if let Some(postback) = fields("postback") {
+    } else if let Some(postback) = fields("postback").filter(|_| member(item, "message_edit").is_none()) {
         postback_of(item, &postback, page_id)
-    } else if member(item, "reaction").is_some() {
-        What::Other
+    } else if member(item, "message_edit").is_some() || member(item, "reaction").is_some() {
+        return told(item, page_id).unwrap_or((What::Other, None));
     } else if let Some(delivery) = fields("delivery") {
         let (external_ids, watermark) = receipt_of(&delivery, received_at);
         What::Delivered { external_ids, watermark }
@@ -74,13 +75,23 @@ fn understand(item: &Fields<'_>, page_id: &str, received_at: Moment) -> What {
         let (external_ids, watermark) = receipt_of(&read, received_at);
         What::Read { external_ids, watermark }
     } else {
-        What::Other
-    }
+        return told(item, page_id).unwrap_or((What::Other, None));
+    };
+    (what, checkbox(item))
+}
+
+/// The checkbox on a web site knew the person by a name of its own before their first message.
+fn checkbox(item: &Fields<'_>) -> Option<Fact> {
+    let user_ref = member(&member(item, "prior_message").and_then(members)?, "identifier").and_then(word)?;
+    Some(Fact { name: "checkbox", value: serde_json::json!({ "user_ref": user_ref }) })
 }
 
 fn message_of(item: &Fields<'_>, message: &Fields<'_>, page_id: &str) -> What {
     let is_set = |name| member(message, name).is_some_and(is_true);
     let mid = member(message, "mid").and_then(word).filter(|mid| !mid.is_empty());
+    if is_set("is_deleted") {
+        return mid.map_or(What::Other, |external_id| What::Unsent { external_id });
+    }
     let content = content_of(message);
     if is_set("is_echo") {
         return What::Echo {
@@ -91,7 +102,7 @@ fn message_of(item: &Fields<'_>, message: &Fields<'_>, page_id: &str) -> What {
         };
     }
     // The page itself is nobody's customer, and a notice for admins (no mid, no content) is no message.
-    if is_set("is_deleted") || !is_from_person(item, page_id) || (mid.is_none() && content.is_none()) {
+    if !is_from_person(item, page_id) || (mid.is_none() && content.is_none()) {
         return What::Other;
     }
     let empty = || unsupported(if is_set("is_unsupported") { "unsupported" } else { "empty" });
@@ -150,7 +161,7 @@ fn receipt_of(receipt: &Fields<'_>, received_at: Moment) -> (Vec<String>, Option
     (mids, moment(member(receipt, "watermark"), received_at))
 }
 
-fn is_from_person(item: &Fields<'_>, page_id: &str) -> bool {
+pub(super) fn is_from_person(item: &Fields<'_>, page_id: &str) -> bool {
     let sender = person(item);
     !sender.is_empty() && sender != page_id
 }
@@ -162,7 +173,7 @@ fn person(item: &Fields<'_>) -> String {
 }
 
 /// An id for something that came without one; the same delivery makes the same id again.
-fn made_id(prefix: &str, item: &Fields<'_>, body: &Fields<'_>) -> String {
+pub(super) fn made_id(prefix: &str, item: &Fields<'_>, body: &Fields<'_>) -> String {
     let timestamp = member(item, "timestamp").and_then(word).unwrap_or_default();
     let mut parts = vec![person(item), timestamp];
     match prefix {
@@ -208,7 +219,11 @@ mod tests {
 
     #[track_caller]
     fn check(body: &str, expected: What) {
-        assert_eq!(read(&event(body), Lane::Messaging), Event { at: at(1_763_630_102_114), what: expected }, "{body}");
+        assert_eq!(
+            read(&event(body), Lane::Messaging),
+            Event { at: at(1_763_630_102_114), what: expected, fact: None },
+            "{body}"
+        );
     }
 
     #[track_caller]
@@ -342,10 +357,11 @@ mod tests {
 
     #[test]
     fn what_nobody_may_answer_is_other() {
-        check(r#""message":{"mid":"m","is_deleted":true}"#, What::Other);
         check(r#""message":{"admin_text":"x"}"#, What::Other);
         check(r#""message":"x""#, What::Other);
-        check(r#""message_edit":{"mid":"m","text":"x"}"#, What::Other);
+        check(r#""message_edit":{"text":"x"}"#, What::Other);
+        check(r#""reaction":{"mid":"m"}"#, What::Other);
+        check(r#""game_play":{"game_id":"1"}"#, What::Other);
         check(r#""something_new":{}"#, What::Other);
         let hello = event(r#""message":{"mid":"m","text":"Hi"}"#);
         for lane in [Lane::Standby, Lane::Changes, Lane::Entry] {

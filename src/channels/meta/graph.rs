@@ -184,6 +184,14 @@ impl Graph {
         self.ask(self.request(Method::POST, &[page_id, "messages"], access).json(body)).await.map(drop)
     }
 
+    /// Takes a person's thread from the app that has it; for apps that may.
+    pub async fn take_thread(&self, access: Access<'_>, page_id: &str, psid: &str) -> Result<(), Verdict> {
+        let body = json!({"recipient": {"id": psid}});
+        let answer =
+            self.ask(self.request(Method::POST, &[page_id, "take_thread_control"], access).json(&body)).await?;
+        succeeded(&answer)
+    }
+
     /// The page a token belongs to.
     pub async fn me(&self, access: Access<'_>) -> Result<Me, Verdict> {
         let answer = self.ask(self.request(Method::GET, &["me"], access).query(&[("fields", "id,name")])).await?;

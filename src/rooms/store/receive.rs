@@ -1,7 +1,7 @@
 //! SQL of receiving: every statement works on a whole batch, so that its cost is shared by all messages that came together.
 //! Contacts and rooms are taken in key order, so that two workers cannot wait for each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,7 +12,16 @@ use crate::{
     rooms::{CloseReason, Status},
 };
 
-/// Which messages with these external ids are stored already. The three slices go together.
+/// What is stored already about external ids.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// The messages that have them.
+    pub messages: HashMap<(WidgetId, String), (MessageId, RoomId)>,
+    /// Those for whose message a change waits.
+    pub early: HashSet<(WidgetId, String)>,
+}
+
+/// What is stored already under these external ids. The three slices go together.
 ///
 /// # Errors
 /// The database's, as everywhere in this file.
@@ -21,22 +30,32 @@ pub async fn find_known(
     tenants: &[Uuid],
     widgets: &[Uuid],
     external_ids: &[String],
-) -> sqlx::Result<HashMap<(WidgetId, String), (MessageId, RoomId)>> {
+) -> sqlx::Result<Stored> {
     let rows = sqlx::query!(
-        r#"select m.widget_id, m.external_id as "external_id!", m.id, m.room_id
+        r#"select m.widget_id as "widget_id!", m.external_id as "external_id!", m.id as "id?", m.room_id as "room_id?"
         from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, external_id)
         join messages m
-          on m.tenant_id = wanted.tenant_id and m.widget_id = wanted.widget_id and m.external_id = wanted.external_id"#,
+          on m.tenant_id = wanted.tenant_id and m.widget_id = wanted.widget_id and m.external_id = wanted.external_id
+        union all
+        select e.widget_id, e.external_id, null, null
+        from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, external_id)
+        join early_changes e
+          on e.tenant_id = wanted.tenant_id and e.widget_id = wanted.widget_id and e.external_id = wanted.external_id"#,
         tenants,
         widgets,
         external_ids,
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|it| ((WidgetId(it.widget_id), it.external_id), (MessageId(it.id), RoomId(it.room_id))))
-        .collect())
+    let mut stored = Stored::default();
+    for it in rows {
+        let key = (WidgetId(it.widget_id), it.external_id);
+        match it.id.zip(it.room_id) {
+            Some((message, room)) => drop(stored.messages.insert(key, (MessageId(message), RoomId(room)))),
+            None => drop(stored.early.insert(key)),
+        }
+    }
+    Ok(stored)
 }
 
 /// A contact who wrote.
@@ -46,6 +65,8 @@ pub struct Known {
     pub id: ContactId,
     /// Name, once known.
     pub name: Option<String>,
+    /// Where they came in from and when, if they have not written since.
+    pub referral: Option<(serde_json::Value, Moment)>,
 }
 
 /// The contacts behind these senders, made where they are new. Senders are distinct and in key order.
@@ -81,7 +102,7 @@ async fn find_contacts(
     senders: &[(TenantId, WidgetId, String)],
 ) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
     let rows = sqlx::query!(
-        "select c.id, c.widget_id, c.sender_id, c.name
+        "select c.id, c.widget_id, c.sender_id, c.name, c.referral, c.referral_at
         from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, sender_id)
         join contacts c on c.tenant_id = wanted.tenant_id and c.widget_id = wanted.widget_id and c.sender_id = wanted.sender_id",
         &senders.iter().map(|it| it.0.0).collect::<Vec<_>>(),
@@ -92,7 +113,10 @@ async fn find_contacts(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|it| ((WidgetId(it.widget_id), it.sender_id), Known { id: ContactId(it.id), name: it.name }))
+        .map(|it| {
+            let known = Known { id: ContactId(it.id), name: it.name, referral: it.referral.zip(it.referral_at) };
+            ((WidgetId(it.widget_id), it.sender_id), known)
+        })
         .collect())
 }
 
@@ -230,16 +254,29 @@ pub async fn mark_received(tx: &mut PgConnection, rooms: &[Touched], now: Moment
     Ok(())
 }
 
-/// The contacts did something that opens their windows.
-pub async fn mark_wrote(tx: &mut PgConnection, tenants: &[Uuid], contacts: &[Uuid], at: &[Moment]) -> sqlx::Result<()> {
+/// What a contact's messages of a batch did.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Wrote {
+    pub tenant: TenantId,
+    pub contact: ContactId,
+    pub at: Moment,
+    pub ad_message_at: Option<Moment>,
+}
+
+/// The contacts wrote: that opens their windows, takes up where they came from, and shows that we may answer them (Meta sends an
+/// app only what belongs to it).
+pub async fn mark_wrote(tx: &mut PgConnection, wrote: &[Wrote]) -> sqlx::Result<()> {
     sqlx::query!(
         "update contacts c
-        set last_inbound_at = greatest(c.last_inbound_at, w.at)
-        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as w (tenant_id, id, at)
+        set last_inbound_at = greatest(c.last_inbound_at, w.at), ad_message_at = greatest(c.ad_message_at, w.ad_message_at), referral = null,
+            thread_owner = case when c.thread_owner_at < w.at then null else c.thread_owner end
+        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[]) as w (tenant_id, id, at, ad_message_at)
         where c.tenant_id = w.tenant_id and c.id = w.id",
-        tenants,
-        contacts,
-        at,
+        &wrote.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.contact.0).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.at).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.ad_message_at).collect::<Vec<_>>() as &[Option<Moment>],
     )
     .execute(tx)
     .await?;

@@ -1,0 +1,711 @@
+//! Every kind of event beside plain messages: what it changes, what it shows, what it leaves alone.
+
+use chatgate::{channels::meta::signature, secret::Secret, simulator::Fault};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Api, World,
+    logs::APP_SECRET,
+    story,
+    world::{APP_ID, Agent, Customer, PAGE_ID, id},
+};
+
+const PAGE_INBOX: &str = "263902037430900";
+
+/// Posts a body as Meta would, and lets everything happen.
+async fn post(world: &World, body: &Value) {
+    let shown = world.admin.get(&format!("/widgets/{}/callback", id(&world.widget))).await.expect(200);
+    let path = shown["callback_url"].as_str().unwrap().strip_prefix(&world.base).unwrap().to_owned();
+    let body = body.to_string();
+    let request = Api::new(&world.base, None)
+        .request(reqwest::Method::POST, &path)
+        .header("x-hub-signature-256", signature::sign(&Secret::new(APP_SECRET), body.as_bytes()))
+        .body(body);
+    assert_eq!(Api::new(&world.base, None).send(request).await.status, 200);
+    world.settle().await;
+}
+
+async fn tell_all(world: &World, items: &[Value]) {
+    let time = world.clock.now().timestamp_millis();
+    post(world, &json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": time, "messaging": items }] })).await;
+}
+
+/// One event of this person, now.
+async fn tell(world: &World, psid: &str, event: Value) {
+    tell_all(world, &[item(world, psid, event)]).await;
+}
+
+fn item(world: &World, psid: &str, mut event: Value) -> Value {
+    event["sender"] = json!({ "id": psid });
+    event["recipient"] = json!({ "id": PAGE_ID });
+    if event["timestamp"].is_null() {
+        event["timestamp"] = world.clock.now().timestamp_millis().into();
+    }
+    event
+}
+
+fn message(mid: &str, text: &str) -> Value {
+    json!({ "message": { "mid": mid, "text": text } })
+}
+
+fn edit(mid: &str, text: &str, number: i64) -> Value {
+    json!({ "message_edit": { "mid": mid, "text": text, "num_edit": number } })
+}
+
+fn unsent(mid: &str) -> Value {
+    json!({ "message": { "mid": mid, "is_deleted": true } })
+}
+
+fn reaction(mid: &str, emoji: &str) -> Value {
+    json!({ "reaction": { "reaction": "other", "emoji": emoji, "action": "react", "mid": mid } })
+}
+
+fn unreaction(mid: &str) -> Value {
+    json!({ "reaction": { "action": "unreact", "mid": mid } })
+}
+
+async fn messages(world: &World) -> Vec<Value> {
+    let mut all = Vec::new();
+    for room in world.admin.get("/rooms").await.expect(200)["items"].as_array().unwrap() {
+        let page = world.admin.get(&format!("/rooms/{}/messages", id(room))).await.expect(200);
+        all.extend(page["items"].as_array().unwrap().clone());
+    }
+    all
+}
+
+async fn rooms(world: &World) -> Vec<Value> {
+    world.admin.get("/rooms").await.expect(200)["items"].as_array().unwrap().clone()
+}
+
+/// The outcomes in the ledger, in order, of all items but those of plain messages and echoes.
+async fn outcomes(world: &World) -> Vec<String> {
+    sqlx::query_scalar(
+        "select kind || ' ' || state || coalesce(': ' || outcome, '') from ledger
+        where kind not in ('message', 'echo', 'delivery', 'read') order by seq",
+    )
+    .fetch_all(&world.db)
+    .await
+    .unwrap()
+}
+
+async fn count(world: &World, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&world.db).await.unwrap()
+}
+
+async fn kinds(world: &World, kind: &str) -> usize {
+    world.kinds().await.iter().filter(|it| *it == kind).count()
+}
+
+/// Ben answers Anna, who wrote first.
+async fn talk(world: &World) -> (Agent<'_>, Customer<'_>, Value) {
+    let ben = world.agent("Ben").await.ready().await;
+    let anna = world.customer("Anna");
+    anna.says("Hello").await;
+    let room = ben.takes_next().await;
+    (ben, anna, room)
+}
+
+#[tokio::test]
+async fn an_edit_changes_its_message_and_the_highest_number_stays() {
+    story(async |world| {
+        tell(world, "71", message("m_1", "helo")).await;
+        tell(world, "71", edit("m_1", "hello!", 2)).await;
+        tell(world, "71", edit("m_1", "hello", 1)).await;
+        tell(world, "71", edit("m_1", "hello!", 2)).await;
+        let [shown] = &messages(world).await[..] else { panic!("one message") };
+        assert_eq!(shown["content"], json!({ "kind": "text", "text": "hello!" }));
+        assert!(shown["edited_at"].is_string());
+        assert_eq!((shown["status"].as_str(), shown["seq"].as_i64()), (Some("received"), Some(1)));
+        let edited = "message_edit applied: edited";
+        let known = "message_edit duplicate: edited";
+        assert_eq!(outcomes(world).await, [edited, known, known]);
+        let updated: Vec<_> = world.events().await.into_iter().filter(|it| it["kind"] == "message.updated").collect();
+        assert_eq!(updated.len(), 1);
+        assert_eq!(updated[0]["data"]["content"]["text"], "hello!");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_comes_before_its_message_waits_for_it() {
+    story(async |world| {
+        let early = [
+            edit("m_1", "second", 2),
+            edit("m_1", "first", 1),
+            reaction("m_1", "😀"),
+            unsent("m_2"),
+            edit("m_2", "never seen", 1),
+        ];
+        for event in early {
+            tell(world, "71", event).await;
+        }
+        assert!(rooms(world).await.is_empty(), "a change opens no room");
+        assert_eq!(outcomes(world).await[0], "message_edit applied: edited: waits for its message");
+        // Both messages in one post, the second as it was before it was taken back.
+        tell_all(world, &[item(world, "71", message("m_1", "zeroth")), item(world, "71", message("m_2", "a secret"))])
+            .await;
+        let shown = messages(world).await;
+        assert_eq!(shown[0]["content"]["text"], "second");
+        assert!(shown[0]["edited_at"].is_string());
+        assert_eq!(shown[0]["reactions"], json!([{ "by": "contact", "emoji": "😀" }]));
+        assert_eq!(shown[1]["content"], json!({ "kind": "unsupported", "what": "unsent" }));
+        assert_eq!(shown[1]["status"], "unsent");
+        assert_eq!(count(world, "select count(*) from early_changes").await, 0);
+        let told = world.events().await;
+        let created: Vec<_> = told.iter().filter(|it| it["kind"] == "message.created").map(|it| &it["data"]).collect();
+        assert_eq!(created[0]["reactions"], shown[0]["reactions"], "the event shows what is stored");
+        assert!(!json!(told).to_string().contains("a secret"));
+        // In one post with its message, before it.
+        tell_all(world, &[item(world, "71", edit("m_3", "right", 1)), item(world, "71", message("m_3", "wrong"))])
+            .await;
+        assert_eq!(messages(world).await[2]["content"]["text"], "right");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_taken_back_is_hidden_and_the_ledger_keeps_it() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        tell(world, &anna.psid, message("m_1", "my password is hunter2")).await;
+        tell(world, &anna.psid, reaction("m_1", "😀")).await;
+        for _ in 0..2 {
+            tell(world, &anna.psid, unsent("m_1")).await;
+        }
+        tell(world, &anna.psid, edit("m_1", "hunter2 again", 1)).await;
+        tell(world, &anna.psid, reaction("m_1", "😢")).await;
+        let shown = ben.reads(&room).await.pop().unwrap();
+        assert_eq!(shown["content"], json!({ "kind": "unsupported", "what": "unsent" }));
+        assert_eq!((&shown["status"], &shown["reactions"]), (&json!("unsent"), &json!([])));
+        assert!(!json!(ben.reads(&room).await).to_string().contains("hunter2"));
+        let raw = "select count(*) from ledger where position('hunter2'::bytea in raw) > 0";
+        assert_eq!(count(world, raw).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reactions_stand_at_both_sides_messages_and_go_again() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let reply = ben.replies(&room, "Hi Anna").await;
+        let ours = ben.reads(&room).await.into_iter().find(|it| it["id"] == reply["id"]).unwrap();
+        let (ours, theirs) = (ours["external_id"].as_str().unwrap().to_owned(), "m_theirs");
+        tell(world, &anna.psid, message(theirs, "Thanks")).await;
+        let reactions = async |id: &str| {
+            let all = ben.reads(&room).await;
+            all.iter().find(|it| it["external_id"] == id).unwrap()["reactions"].clone()
+        };
+        let first = item(world, &anna.psid, reaction(&ours, "😀"));
+        tell_all(world, std::slice::from_ref(&first)).await;
+        tell(world, &anna.psid, reaction(theirs, "❤️")).await;
+        assert_eq!(reactions(&ours).await, json!([{ "by": "contact", "emoji": "😀" }]));
+        assert_eq!(reactions(theirs).await, json!([{ "by": "contact", "emoji": "❤️" }]));
+        world.pass(10).await;
+        // A new one replaces, and what is delivered again brings nothing back.
+        tell(world, &anna.psid, json!({ "reaction": { "reaction": "sad", "action": "react", "mid": ours } })).await;
+        assert_eq!(reactions(&ours).await, json!([{ "by": "contact", "emoji": "😢" }]));
+        tell_all(world, std::slice::from_ref(&first)).await;
+        assert_eq!(reactions(&ours).await, json!([{ "by": "contact", "emoji": "😢" }]));
+        world.pass(10).await;
+        tell(world, &anna.psid, unreaction(&ours)).await;
+        tell_all(world, std::slice::from_ref(&first)).await;
+        assert_eq!(reactions(&ours).await, json!([]));
+        assert_eq!(outcomes(world).await.last().unwrap(), "reaction duplicate: reacted");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reaction_may_overtake_the_echo_of_a_message_from_elsewhere() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        tell(world, &anna.psid, reaction("m_inbox", "👍")).await;
+        let echo = json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": world.clock.now().timestamp_millis(),
+            "message": { "is_echo": true, "app_id": PAGE_INBOX, "mid": "m_inbox", "text": "From the inbox" } });
+        tell_all(world, &[echo]).await;
+        let shown = ben.reads(&room).await.pop().unwrap();
+        assert_eq!(shown["author"]["kind"], "page");
+        assert_eq!(shown["reactions"], json!([{ "by": "contact", "emoji": "👍" }]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reaction_opens_the_window_and_its_removal_does_not() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let until = async || ben.room(&room).await["window"]["open_until"].clone();
+        let first = until().await;
+        world.pass(3600).await;
+        tell(world, &anna.psid, reaction("m_unknown", "😀")).await;
+        let second = until().await;
+        assert!(second.as_str() > first.as_str(), "{second} after {first}");
+        world.pass(3600).await;
+        tell(world, &anna.psid, unreaction("m_unknown")).await;
+        assert_eq!(until().await, second);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_referral_is_kept_on_the_room_and_an_ad_opens_a_longer_window() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let window = async || ben.room(&room).await["window"].clone();
+        let hours = async || {
+            let until: chrono::DateTime<chrono::Utc> = window().await["open_until"].as_str().unwrap().parse().unwrap();
+            (until - world.clock.now() + chrono::TimeDelta::minutes(1)).num_hours()
+        };
+        assert_eq!(ben.room(&room).await["referral"], Value::Null);
+        // A link into the thread: kept, and the window is open anew.
+        world.pass(7200).await;
+        let link = json!({ "ref": "store-12", "source": "SHORTLINK", "type": "OPEN_THREAD" });
+        tell(world, &anna.psid, json!({ "referral": link })).await;
+        assert_eq!(ben.room(&room).await["referral"], link);
+        assert_eq!(hours().await, 24);
+        // A click on an ad: kept, but it opens nothing before the first message.
+        world.pass(7200).await;
+        let ad = json!({ "ref": "spring", "ad_id": "62001", "source": "ADS", "type": "OPEN_THREAD" });
+        let click = item(world, &anna.psid, json!({ "referral": ad }));
+        tell_all(world, std::slice::from_ref(&click)).await;
+        assert_eq!(ben.room(&room).await["referral"], ad);
+        assert_eq!(hours().await, 22);
+        anna.says("Is it still there?").await;
+        assert_eq!(hours().await, 7 * 24);
+        assert!(kinds(world, "room.updated").await >= 3);
+        // A second delivery of the click does not make the next message another first one.
+        world.pass(3600).await;
+        tell_all(world, std::slice::from_ref(&click)).await;
+        anna.says("Hello?").await;
+        assert_eq!(hours().await, 7 * 24 - 1);
+        assert_eq!(outcomes(world).await.last().unwrap(), "referral duplicate: where the contact came from");
+        world.pass(30 * 3600).await;
+        assert_eq!(window().await["mode"], "standard");
+        world.pass(6 * 86_400).await;
+        assert_eq!(window().await["mode"], "closed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_referral_before_the_first_message_waits_for_the_room() {
+    story(async |world| {
+        let ad = json!({ "ad_id": "62001", "source": "ADS", "type": "OPEN_THREAD" });
+        tell(world, "71", json!({ "referral": ad })).await;
+        assert!(rooms(world).await.is_empty(), "nobody has said anything");
+        tell(world, "71", message("m_1", "How much is it?")).await;
+        tell(world, "72", json!({ "message": { "mid": "m_2", "text": "And that?", "referral": ad } })).await;
+        let postback = json!({ "postback": { "title": "Get Started", "payload": "GET_STARTED", "referral": ad } });
+        tell(world, "73", postback).await;
+        let shown = rooms(world).await;
+        assert_eq!(shown.len(), 3);
+        for room in shown {
+            assert_eq!(room["referral"], ad, "{room}");
+            assert_eq!(room["window"]["mode"], "standard");
+        }
+        world.pass(6 * 86_400).await;
+        assert!(rooms(world).await.iter().all(|it| it["window"]["mode"] == "standard"));
+        // An old click explains nothing any more.
+        tell(world, "74", json!({ "referral": ad })).await;
+        world.pass(30 * 3600).await;
+        tell(world, "74", message("m_4", "Hi")).await;
+        let last = rooms(world).await.pop().unwrap();
+        assert_eq!(last["referral"], Value::Null);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn buttons_are_choices_however_old_they_are() {
+    story(async |world| {
+        for (title, payload) in [("Get Started", "GET_STARTED"), ("Opening hours?", "ICE_1"), ("", "MENU_OF_LAST_YEAR")] {
+            tell(world, "71", json!({ "postback": { "title": title, "payload": payload } })).await;
+            world.pass(1).await;
+        }
+        let shown: Vec<_> = messages(world).await.into_iter().map(|it| it["content"].clone()).collect();
+        let choice = |text: &str, payload: &str| json!({ "kind": "choice", "text": text, "payload": payload, "via": "postback" });
+        let expected =
+            [choice("Get Started", "GET_STARTED"), choice("Opening hours?", "ICE_1"), choice("MENU_OF_LAST_YEAR", "MENU_OF_LAST_YEAR")];
+        assert_eq!(shown, expected);
+        assert_eq!(rooms(world).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn notices_stand_in_the_room_and_facts_on_the_contact() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let reply = ben.replies(&room, "Anything else?").await;
+        let mid = ben.reads(&room).await.into_iter().find(|it| it["id"] == reply["id"]).unwrap()["external_id"].clone();
+        let unread = ben.room(&room).await["unread"].clone();
+        let known = kinds(world, "contact.updated").await;
+        let events = [
+            json!({ "optin": { "ref": "newsletter-box" } }),
+            json!({ "optin": { "type": "notification_messages", "title": "Bird facts", "notification_messages_token": "t0ken-of-anna" } }),
+            json!({ "account_linking": { "status": "linked", "authorization_code": "c0de-of-anna" } }),
+            json!({ "messaging_feedback": { "feedback_screens": [{ "screen_id": 0, "questions":
+                { "how": { "type": "csat", "payload": "5", "follow_up": { "type": "free_form", "payload": "very good" } } } }] } }),
+            json!({ "response_feedback": { "feedback": "Good response", "mid": mid } }),
+            json!({ "template": { "type": "coupon", "coupon_code": "10PERCENT", "payload": "x" } }),
+        ];
+        for event in events {
+            let item = item(world, &anna.psid, event);
+            for _ in 0..2 {
+                tell_all(world, std::slice::from_ref(&item)).await;
+            }
+        }
+        let shown = ben.reads(&room).await;
+        let notices: Vec<_> = shown.iter().filter(|it| it["direction"] == "system").collect();
+        let texts: Vec<_> = notices.iter().map(|it| it["content"]["text"].as_str().unwrap()).collect();
+        let expected = [
+            "Opted in: newsletter-box",
+            "Agreed to messages: Bird facts",
+            "Account linked",
+            "Feedback\ncsat: 5\ncsat, follow-up: very good",
+            "Good response",
+            "Coupon revealed: 10PERCENT",
+        ];
+        assert_eq!(texts, expected);
+        assert_eq!(notices[4]["reply_to"], reply["id"]);
+        assert!(notices.iter().all(|it| it["author"]["kind"] == "contact"));
+        assert_eq!(ben.room(&room).await["unread"], unread, "nobody waits for an answer to these");
+        let contact = ben.api.get(&format!("/contacts/{}", id(&room["contact"]))).await.expect(200);
+        let facts = contact["facts"].as_object().unwrap();
+        let names: std::collections::BTreeSet<_> = facts.keys().map(String::as_str).collect();
+        assert_eq!(names, ["account_linking", "coupon", "feedback", "notification_messages", "optin"].into());
+        assert_eq!(facts["account_linking"]["status"], "linked");
+        assert_eq!(facts["account_linking"]["has_authorization_code"], true);
+        assert_eq!(facts["feedback"]["answers"]["csat"], "5");
+        assert!(facts["optin"]["at"].is_string());
+        let everything = json!([contact, shown, world.events().await]).to_string();
+        assert!(!everything.contains("t0ken-of-anna") && !everything.contains("c0de-of-anna"));
+        assert_eq!(kinds(world, "contact.updated").await, known + 5);
+        tell(world, &anna.psid, json!({ "account_linking": { "status": "unlinked" } })).await;
+        let contact = ben.api.get(&format!("/contacts/{}", id(&room["contact"]))).await.expect(200);
+        assert_eq!(contact["facts"]["account_linking"]["status"], "unlinked");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stranger_who_opts_in_gets_no_room_and_is_known_when_they_write() {
+    story(async |world| {
+        // The checkbox on a web site names the person before Messenger does.
+        let time = world.clock.now().timestamp_millis();
+        let optin = json!({ "recipient": { "id": PAGE_ID }, "timestamp": time, "optin": { "ref": "basket", "user_ref": "ref-9" } });
+        tell_all(world, &[optin]).await;
+        assert!(rooms(world).await.is_empty());
+        assert_eq!(outcomes(world).await, ["optin applied: a fact about the contact"]);
+        let first = json!({ "message": { "mid": "m_1", "text": "Hi" },
+            "prior_message": { "source": "checkbox_plugin", "identifier": "ref-9" } });
+        tell(world, "71", first).await;
+        let [room] = &rooms(world).await[..] else { panic!("one room") };
+        let contact = world.admin.get(&format!("/contacts/{}", id(&room["contact"]))).await.expect(200);
+        assert_eq!(contact["facts"]["optin"]["ref"], "basket");
+        assert_eq!(contact["facts"]["checkbox"]["user_ref"], "ref-9");
+        assert_eq!(count(world, "select count(*) from contacts").await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_contact_hands_in_comes_into_a_room_like_a_message() {
+    story(async |world| {
+        let given = json!({ "messaging_customer_information": { "screens": [{ "screen_id": "Address", "responses": [
+            { "key": "address_line_1", "value": "1 Example Street" }, { "key": "phone", "value": "+15555550123" }, { "key": "name", "value": "Alex Example" }] }] } });
+        let order = json!({ "order": { "products": [{ "id": 1, "name": "Lamp", "unit_price": 22.5, "currency": "THB", "quantity": 2 }], "note": "please hurry" } });
+        let lead = json!({ "referral": { "source": "ADS", "type": "LEAD_COMPLETE", "ad_id": "630" },
+            "lead": { "data": [{ "question": "City?", "answer": "Ulm" }, { "question": "Reseller:", "answer": "Yes" }] } });
+        let form = json!({ "form": { "id": "700" } });
+        for (psid, event) in [("71", given), ("72", order), ("73", lead), ("74", form)] {
+            let item = item(world, psid, event);
+            for _ in 0..2 {
+                tell_all(world, std::slice::from_ref(&item)).await;
+            }
+        }
+        let shown = messages(world).await;
+        let texts: Vec<_> = shown.iter().map(|it| it["content"]["text"].as_str().unwrap()).collect();
+        let expected = [
+            "Customer information\nAddress line 1: 1 Example Street\nPhone: +15555550123\nName: Alex Example",
+            "Order\n2 × Lamp, 22.5 THB\nNote: please hurry",
+            "Lead form\nCity?: Ulm\nReseller: Yes",
+            "Form filled in: 700",
+        ];
+        assert_eq!(texts, expected);
+        assert!(shown.iter().all(|it| it["direction"] == "inbound"));
+        let rooms = rooms(world).await;
+        assert!(rooms.iter().all(|it| it["status"] == "waiting" && it["unread"] == 1), "{rooms:?}");
+        assert_eq!((&rooms[0]["contact"]["phone"], &rooms[0]["contact"]["name"]), (&json!("+15555550123"), &json!("Alex Example")));
+        assert_eq!(rooms[2]["referral"]["ad_id"], "630");
+        let contact = world.admin.get(&format!("/contacts/{}", id(&rooms[2]["contact"]))).await.expect(200);
+        assert_eq!(contact["facts"]["lead"]["answers"]["City?"], "Ulm");
+    })
+    .await;
+}
+
+fn passed(to: &str) -> Value {
+    json!({ "pass_thread_control": { "previous_owner_app_id": APP_ID, "new_owner_app_id": to, "metadata": null } })
+}
+
+#[tokio::test]
+async fn a_room_knows_who_answers_and_replies_are_refused_meanwhile() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let write = async || {
+            let draft = json!({ "content": { "kind": "text", "text": "Hello?" } });
+            ben.api.post(&format!("/rooms/{}/messages", id(&room)), draft).await
+        };
+        let owner = async || ben.room(&room).await["thread_owner"].clone();
+        assert_eq!(owner().await, Value::Null);
+        let pass = item(world, &anna.psid, passed(PAGE_INBOX));
+        for _ in 0..2 {
+            tell_all(world, std::slice::from_ref(&pass)).await;
+        }
+        assert_eq!(owner().await["app_id"], PAGE_INBOX);
+        let refused = write().await;
+        assert_eq!(refused.body["thread_owner"]["app_id"], PAGE_INBOX);
+        assert_eq!(refused.problem(409), "thread-elsewhere");
+        let notices = async || ben.reads(&room).await.into_iter().filter(|it| it["direction"] == "system").count();
+        assert_eq!(notices().await, 1);
+        // Somebody asks for it: told, nothing else.
+        world.pass(1).await;
+        tell(world, &anna.psid, json!({ "request_thread_control": { "requested_owner_app_id": 123, "metadata": null } })).await;
+        assert_eq!((owner().await["app_id"].as_str(), notices().await), (Some(PAGE_INBOX), 2));
+        // It comes back, taken by us or passed.
+        world.pass(1).await;
+        let back = json!({ "take_thread_control": { "previous_owner_app_id": PAGE_INBOX, "new_owner_app_id": APP_ID.parse::<u64>().unwrap() } });
+        tell(world, &anna.psid, back).await;
+        assert_eq!(owner().await, Value::Null);
+        ben.replies(&room, "Here I am again").await;
+        // What came before is delivered once more: nothing changes.
+        tell_all(world, std::slice::from_ref(&pass)).await;
+        assert_eq!(owner().await, Value::Null);
+        // The old form names only who lost it.
+        world.pass(1).await;
+        tell(world, &anna.psid, json!({ "take_thread_control": { "previous_owner_app_id": APP_ID, "metadata": "x" } })).await;
+        assert_eq!((&owner().await["app_id"], owner().await["since"].is_string()), (&Value::Null, true));
+        assert_eq!(write().await.problem(409), "thread-elsewhere");
+        // Meta brings us the contact's next message: so we may answer it.
+        world.pass(1).await;
+        anna.says("Anybody?").await;
+        assert_eq!(owner().await, Value::Null);
+        ben.replies(&room, "Yes").await;
+        // And control lapses.
+        world.pass(1).await;
+        tell(world, &anna.psid, passed("555")).await;
+        anna.world.pass(23 * 3600).await;
+        assert_eq!(write().await.problem(409), "thread-elsewhere");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_thread_is_taken_back_where_facebook_allows_it() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let (eve, take) = (world.agent("Eve").await, format!("/rooms/{}/take-thread", id(&room)));
+        // Nothing to take: nobody is asked.
+        let refusal = Fault::Error { http_status: 403, code: 10, subcode: Some(2_018_171), message: "no".to_owned() };
+        world.simulator.fail_next_sends(PAGE_ID, vec![refusal]);
+        assert_eq!(ben.api.act(&take).await.expect(200)["thread_owner"], Value::Null);
+        tell(world, &anna.psid, passed(PAGE_INBOX)).await;
+        assert_eq!(eve.api.act(&take).await.problem(403), "not-your-room");
+        world.pass(1).await;
+        assert_eq!(ben.api.act(&take).await.problem(409), "graph-refused");
+        assert_eq!(ben.room(&room).await["thread_owner"]["app_id"], PAGE_INBOX);
+        assert_eq!(ben.api.act(&take).await.expect(200)["thread_owner"], Value::Null);
+        ben.replies(&room, "It is me again").await;
+        assert_eq!(anna.sees().pop().unwrap(), "It is me again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_automatic_text_goes_into_somebody_elses_thread() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        tell(world, &anna.psid, passed(PAGE_INBOX)).await;
+        let seen = anna.sees().len();
+        ben.closes(&room).await;
+        assert_eq!(anna.sees().len(), seen, "{:?}", anna.sees());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn policy_and_roles_are_the_widgets_health() {
+    story(async |world| {
+        let health = async || {
+            let widget = world.admin.get(&format!("/widgets/{}", id(&world.widget))).await.expect(200);
+            let checks = widget["health"]["checks"].as_array().unwrap().clone();
+            let find = |name: &str| checks.iter().find(|it| it["name"] == name).cloned().unwrap_or_default();
+            (widget["health"]["state"].clone(), find("policy"), find("thread_control"))
+        };
+        let tell = async |body: Value| {
+            let mut body = body;
+            body["recipient"] = json!({ "id": PAGE_ID });
+            body["timestamp"] = world.clock.now().timestamp_millis().into();
+            for _ in 0..2 {
+                tell_all(world, std::slice::from_ref(&body)).await;
+            }
+        };
+        let changes = kinds(world, "widget.health_changed").await;
+        tell(json!({ "policy-enforcement": { "action": "block", "reason": "spam" } })).await;
+        let (state, policy, _) = health().await;
+        assert_eq!((state, policy["state"].clone()), (json!("attention"), json!("attention")));
+        assert!(policy["detail"].as_str().unwrap().ends_with("spam"), "{policy}");
+        assert_eq!(kinds(world, "widget.health_changed").await, changes + 1);
+        // Looking at the Page does not forget it.
+        world.pass(1).await;
+        world.admin.act(&format!("/widgets/{}/check", id(&world.widget))).await;
+        assert_eq!(health().await.1["state"], "attention");
+        tell(json!({ "policy_enforcement": { "action": "unblock" } })).await;
+        assert_eq!(health().await.1["state"], "ok");
+        tell(json!({ "app_roles": { APP_ID: ["secondary_receiver"], "1": ["primary_receiver"] } })).await;
+        assert_eq!(health().await.2["state"], "attention");
+        world.pass(1).await;
+        tell(json!({ "app_roles": { APP_ID: ["primary_receiver"] } })).await;
+        assert_eq!(health().await.2["state"], "ok");
+        assert!(rooms(world).await.is_empty());
+        assert_eq!(count(world, "select count(*) from contacts").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_only_observed_or_kept_changes_nothing() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let before = (ben.reads(&room).await, world.events().await.len());
+        let mid = ben.reads(&room).await[0]["external_id"].as_str().unwrap().to_owned();
+        let standby: Vec<_> = [message("m_s", "to the other app"), unsent(&mid), edit(&mid, "x", 1), reaction(&mid, "😀"), passed("5")]
+            .into_iter()
+            .map(|it| item(world, &anna.psid, it))
+            .collect();
+        post(world, &json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": 1, "standby": standby }] })).await;
+        let feed = json!({ "field": "feed", "value": { "item": "comment", "verb": "add", "from": { "id": anna.psid }, "message": "How much?" } });
+        post(world, &json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": 1, "changes": [feed] }] })).await;
+        let button = json!({ "field": "messages", "value": { "sender": { "id": "12334" }, "recipient": { "id": "23245" }, "timestamp": "1527459824",
+            "message": { "mid": "test_message_id", "text": "test_message" } } });
+        post(world, &json!({ "object": "page", "entry": [{ "id": "0", "time": 1, "changes": [button] }] })).await;
+        let hello = item(world, &anna.psid, message("m_i", "x"));
+        for object in ["instagram", "whatsapp_business_account"] {
+            post(world, &json!({ "object": object, "entry": [{ "id": PAGE_ID, "time": 1, "messaging": [hello] }] })).await;
+        }
+        for odd in [json!({ "game_play": { "game_id": "1" } }), json!({ "message_request": "accept" }), json!({ "surprise": {} }), json!({ "message": { "admin_text": "x" } })] {
+            tell(world, &anna.psid, odd).await;
+        }
+        assert_eq!((ben.reads(&room).await, world.events().await.len()), before);
+        assert_eq!(rooms(world).await.len(), 1);
+        let ignored = "select count(*) from ledger where state = 'ignored' and length(raw) > 0";
+        assert_eq!(count(world, ignored).await, 5 + 2 + 2 + 4);
+        assert_eq!(count(world, "select count(*) from ledger where outcome = 'observed'").await, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_tenants_message_is_not_changed() {
+    story(async |world| {
+        tell(world, "71", message("m_1", "mine")).await;
+        // Another Page, another tenant, the same mid.
+        let (_, other) = world.new_tenant("other").await;
+        world.simulator.add_page(APP_ID, "2002", "Other Page", "token-of-another-page-of-the-app");
+        let messenger = json!({ "app_id": APP_ID, "app_secret": APP_SECRET, "page_id": "2002", "page_access_token": "token-of-another-page-of-the-app" });
+        let widget = other.post("/widgets", json!({ "name": "Other", "channel": "messenger", "messenger": messenger })).await.expect(201);
+        let callback = other.get(&format!("/widgets/{}/callback", id(&widget))).await.expect(200);
+        let path = callback["callback_url"].as_str().unwrap().strip_prefix(&world.base).unwrap().to_owned();
+        for event in [unsent("m_1"), reaction("m_1", "😀")] {
+            let mut event = item(world, "71", event);
+            event["recipient"] = json!({ "id": "2002" });
+            let body = json!({ "object": "page", "entry": [{ "id": "2002", "time": 1, "messaging": [event] }] }).to_string();
+            let request = Api::new(&world.base, None)
+                .request(reqwest::Method::POST, &path)
+                .header("x-hub-signature-256", signature::sign(&Secret::new(APP_SECRET), body.as_bytes()))
+                .body(body);
+            assert_eq!(Api::new(&world.base, None).send(request).await.status, 200);
+            world.settle().await;
+        }
+        let [shown] = &messages(world).await[..] else { panic!("one message") };
+        assert_eq!((&shown["content"]["text"], &shown["reactions"]), (&json!("mine"), &json!([])));
+        assert_eq!(count(world, "select count(*) from early_changes").await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_clock_and_every_number_is_understood() {
+    story(async |world| {
+        let now = world.clock.now().timestamp_millis();
+        let times = [
+            json!(now), json!(now / 1000), json!(now.to_string()), json!((now / 1000).to_string()), json!(now as f64),
+            json!(0), Value::Null, json!("yesterday"), json!(now + 86_400_000), json!({}), json!(-5),
+        ];
+        for (n, time) in times.iter().enumerate() {
+            let event = json!({ "sender": { "id": 7_100_200_300_400_500_u64 }, "recipient": { "id": PAGE_ID.parse::<u64>().unwrap() },
+                "timestamp": time, "message": { "mid": format!("m_{n}"), "text": "x" } });
+            tell_all(world, &[event]).await;
+        }
+        let [room] = &rooms(world).await[..] else { panic!("one room: numbers and texts name one contact") };
+        assert_eq!(room["contact"]["sender_id"], "7100200300400500");
+        assert_eq!(room["unread"], times.len());
+        let odd = "select count(*) from messages where abs(extract(epoch from external_at - created_at)) > 1";
+        assert_eq!(count(world, odd).await, 0);
+        assert_eq!(room["window"]["mode"], "standard");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reaction_may_overtake_the_verdict_on_our_own_message() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.kill_token(PAGE_ID);
+        let reply = ben.replies(&room, "On its way").await;
+        tell(world, &anna.psid, reaction("m_late", "👍")).await;
+        let echo = json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": world.clock.now().timestamp_millis(),
+            "message": { "is_echo": true, "app_id": APP_ID, "metadata": format!("cg:{}", id(&reply)), "mid": "m_late", "text": "On its way" } });
+        tell_all(world, &[echo]).await;
+        let shown = ben.reads(&room).await.pop().unwrap();
+        assert_eq!((&shown["id"], &shown["status"]), (&reply["id"], &json!("sent")));
+        assert_eq!(shown["reactions"], json!([{ "by": "contact", "emoji": "👍" }]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn receipts_count_by_mid_by_watermark_and_with_the_ids_reversed() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.set_receipts(false);
+        let mut mids = Vec::new();
+        for text in ["one", "two", "three"] {
+            world.pass(1).await;
+            let reply = ben.replies(&room, text).await;
+            let stored = ben.reads(&room).await.into_iter().find(|it| it["id"] == reply["id"]).unwrap();
+            assert_eq!(stored["status"], "sent");
+            mids.push((stored["external_id"].clone(), world.clock.now().timestamp_millis()));
+        }
+        let states = async || {
+            let all = ben.reads(&room).await;
+            let of = |mid: &Value| all.iter().find(|it| it["external_id"] == *mid).unwrap()["status"].clone();
+            mids.iter().map(|it| of(&it.0).as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        world.pass(1).await;
+        tell(world, &anna.psid, json!({ "delivery": { "mids": [mids[1].0] } })).await;
+        assert_eq!(states().await, ["sent", "delivered", "sent"]);
+        tell(world, &anna.psid, json!({ "delivery": { "watermark": mids[1].1 + 500 } })).await;
+        assert_eq!(states().await, ["delivered", "delivered", "sent"]);
+        // Sender and recipient exchanged: still the contact's.
+        let read = |watermark: i64| json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": watermark, "read": { "watermark": watermark } });
+        tell_all(world, &[read(mids[0].1 + 500)]).await;
+        assert_eq!(states().await, ["read", "delivered", "sent"]);
+        tell_all(world, &[read(mids[2].1 + 500)]).await;
+        assert_eq!(states().await, ["read", "read", "read"]);
+        tell(world, &anna.psid, json!({ "delivery": { "watermark": mids[2].1 + 500 } })).await;
+        assert_eq!(states().await, ["read", "read", "read"], "never backwards");
+    })
+    .await;
+}

@@ -1,0 +1,23 @@
+// One line for lists, quotes and screen readers.
+import type { Content } from '../api/types';
+import { i18n } from '../i18n/index.svelte';
+
+export function summary(content: Content): string {
+  const t = i18n.t.content;
+  switch (content.kind) {
+    case 'attachments': {
+      const names = content.attachments.map((it) => it.name || it.title || t.attachment[it.type]);
+      return [content.text, names.join(', ')].filter(Boolean).join(' · ');
+    }
+    case 'shared_field':
+      return `${t.shared[content.field]}: ${content.value}`;
+    case 'request_field':
+      return t.asked[content.field];
+    case 'carousel':
+      return content.elements.map((it) => it.title).join(', ') || t.cards;
+    case 'unsupported':
+      return t.unsupported(content.what);
+    default:
+      return content.text;
+  }
+}
