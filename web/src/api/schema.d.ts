@@ -124,7 +124,7 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Corrects a contact's name, e-mail address or phone number. */
+        /** Corrects a contact's name, e-mail address, phone number or language. */
         patch: operations["patch_contacts_id"];
         trace?: never;
     };
@@ -212,8 +212,86 @@ export interface paths {
         delete: operations["delete_incoming_chats_id"];
         options?: never;
         head?: never;
-        /** Changes an incoming chat: only the given fields. Rooms that wait already stay where they are. */
+        /** Changes an incoming chat: only the given fields. Rooms that wait already stay in their queues; whether they are held follows the hours. */
         patch: operations["patch_incoming_chats_id"];
+        trace?: never;
+    };
+    "/api/v1/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Everything that came, newest first.
+         * @description With a filter, one request looks through the next 50,000 items: it may find fewer than `limit`, even none, and still have a `next`.
+         *     `since` and `until` make it short.
+         */
+        get: operations["get_ledger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ledger/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where one item is on its way, and the item as it came (to admins). */
+        get: operations["get_ledger_id"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ledger/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Lets a parked or ignored item be applied again, after what stopped it is mended. Any other item stays as it is, so it may be
+         *     repeated; what the item had done already is not done twice.
+         */
+        post: operations["post_ledger_id_replay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All queues and agents at this moment. With `Accept: text/event-stream` a stream: an event `snapshot` with the same, then events
+         *     `changed` with the queues and agents that changed, at most one a second; `snapshot` again when something is new or gone.
+         */
+        get: operations["get_live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/me": {
@@ -262,6 +340,26 @@ export interface paths {
         /** Sets my status. */
         put: operations["put_me_status"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/messages/{id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sends a message again that has failed or is in doubt: as a new message of yours at the end of the room. The old one keeps its place
+         *     and names the copy in `error.resent_as`; asking again returns the copy.
+         */
+        post: operations["post_messages_id_resend"];
         delete?: never;
         options?: never;
         head?: never;
@@ -495,6 +593,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/rooms/{id}/routing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every decision about a room with its reason, oldest first; while it waits, also why it waits. Agents see it for their own rooms. */
+        get: operations["get_rooms_id_routing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/rooms/{id}/seen": {
         parameters: {
             query?: never;
@@ -540,6 +655,26 @@ export interface paths {
         put?: never;
         /** Takes a room, or gives it to an agent, whoever holds it. */
         post: operations["post_rooms_id_take"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rooms/{id}/take-thread": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes the contact's thread back from the app that answers it (`thread_owner`); nothing happens if none does. Meta allows it to
+         *     apps with the right to take control.
+         */
+        post: operations["post_rooms_id_take_thread"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1045,6 +1180,11 @@ export interface components {
              * @description Rooms at present, offered and active.
              */
             chats: number;
+            /**
+             * Format: int64
+             * @description Closed rooms that keep a seat for a while, because their queue leaves time to wrap up.
+             */
+            wrapping_up: number;
         };
         /**
          * @description Whether an agent is given rooms.
@@ -1323,6 +1463,13 @@ export interface components {
             email?: string | null;
             /** @description Phone number, once shared or entered. */
             phone?: string | null;
+            /** @description Their language, once known, such as `tr_TR`: times are told in it. */
+            locale?: string | null;
+            /**
+             * @description What the channel told about them beside messages, the newest of each kind with its time: `optin`, `account_linking`,
+             *     `feedback`, `customer_information`, `lead`, `referral` …
+             */
+            facts: Record<string, never>;
             /**
              * Format: date-time
              * @description When they first wrote.
@@ -1349,6 +1496,8 @@ export interface components {
             email?: string | null;
             /** @description Phone number, at most 64 characters. */
             phone?: string | null;
+            /** @description Language, such as `tr` or `tr-TR`. */
+            locale?: string | null;
         };
         /** @description What a message says, in the API's form; `kind` tells which. */
         Content: {
@@ -1430,6 +1579,11 @@ export interface components {
             to: string;
         };
         /**
+         * @description What was decided about a room.
+         * @enum {string}
+         */
+        Decision: "queued" | "held" | "released" | "turned_away" | "offered" | "assigned" | "accepted" | "declined" | "lapsed" | "withdrawn" | "overflowed" | "transferred" | "taken" | "flagged" | "returned" | "closed";
+        /**
          * @description How far a message has come.
          * @enum {string}
          */
@@ -1493,7 +1647,7 @@ export interface components {
         /** @description What was found at one point. */
         HealthCheck: {
             /**
-             * @description `page_token`, `subscription`, `webhook` or `signature`.
+             * @description `page_token`, `subscription`, `webhook`, `signature`; `policy` and `thread_control` once Meta has told something.
              * @example page_token
              */
             name: string;
@@ -1620,9 +1774,119 @@ export interface components {
         };
         /**
          * Format: uuid
+         * @description A row of the ledger: one item of a webhook.
+         */
+        ItemId: string;
+        /**
+         * Format: uuid
          * @description An API key.
          */
         KeyId: string;
+        /** @description One item of a webhook, as it stands in the ledger. */
+        LedgerItem: {
+            /** @description Its id. */
+            id: components["schemas"]["ItemId"];
+            widget_id?: components["schemas"]["WidgetId"] | null;
+            /**
+             * @description The Page's id at Meta; empty if nothing says which.
+             * @example 1002003004005
+             */
+            page_id: string;
+            /**
+             * @description The contact's id on this Page; empty if it is about nobody.
+             * @example 7100000000000001
+             */
+            sender_id: string;
+            /**
+             * @description Which list of the webhook it stood in: `messaging`, `standby`, `changes` or `entry`.
+             * @example messaging
+             */
+            lane: string;
+            /**
+             * @description What it is.
+             * @example message
+             */
+            kind: string;
+            /**
+             * @description What has become of it.
+             * @enum {string}
+             */
+            state: "pending" | "applied" | "duplicate" | "parked" | "ignored";
+            /** @description Why it is parked or ignored, or what it did. */
+            outcome?: string | null;
+            /**
+             * Format: int32
+             * @description How often it came, second deliveries included.
+             */
+            deliveries: number;
+            /**
+             * Format: int32
+             * @description How often applying it was tried.
+             */
+            attempts: number;
+            room_id?: components["schemas"]["RoomId"] | null;
+            message_id?: components["schemas"]["MessageId"] | null;
+            /**
+             * Format: date-time
+             * @description When it came.
+             */
+            received_at: string;
+            /**
+             * Format: date-time
+             * @description When it was applied, or found to be nothing to apply.
+             */
+            applied_at?: string | null;
+        };
+        /** @description One item with its way. */
+        LedgerItemWithSteps: components["schemas"]["LedgerItem"] & {
+            /** @description Its way so far. */
+            steps: components["schemas"]["LedgerSteps"];
+            /** @description The item as it came. Shown to admins; null to others. */
+            raw?: string | null;
+        };
+        /** @description Where a message is: when it reached each step; null while it has not. */
+        LedgerSteps: {
+            /**
+             * Format: date-time
+             * @description The webhook came.
+             */
+            received_at?: string | null;
+            /**
+             * Format: date-time
+             * @description It was written down; Facebook was answered after that.
+             */
+            durable_at?: string | null;
+            /**
+             * Format: date-time
+             * @description It was put into its room.
+             */
+            applied_at?: string | null;
+            /**
+             * Format: date-time
+             * @description Its room was last offered to an agent.
+             */
+            offered_at?: string | null;
+            /**
+             * Format: date-time
+             * @description An agent took its room.
+             */
+            accepted_at?: string | null;
+            /**
+             * Format: date-time
+             * @description Somebody answered: the first reply behind it was sent (or it is itself a reply that was sent).
+             */
+            replied_at?: string | null;
+            /**
+             * Format: date-time
+             * @description That reply arrived.
+             */
+            delivered_at?: string | null;
+            /**
+             * Format: date-time
+             * @description That reply was read.
+             */
+            read_at?: string | null;
+        };
         /** @description One page of a list. */
         List_ApiKey: {
             /** @description The items, oldest first unless the door says otherwise. */
@@ -1745,6 +2009,66 @@ export interface components {
             next?: string | null;
         };
         /** @description One page of a list. */
+        List_LedgerItem: {
+            /** @description The items, oldest first unless the door says otherwise. */
+            items: {
+                /** @description Its id. */
+                id: components["schemas"]["ItemId"];
+                widget_id?: components["schemas"]["WidgetId"] | null;
+                /**
+                 * @description The Page's id at Meta; empty if nothing says which.
+                 * @example 1002003004005
+                 */
+                page_id: string;
+                /**
+                 * @description The contact's id on this Page; empty if it is about nobody.
+                 * @example 7100000000000001
+                 */
+                sender_id: string;
+                /**
+                 * @description Which list of the webhook it stood in: `messaging`, `standby`, `changes` or `entry`.
+                 * @example messaging
+                 */
+                lane: string;
+                /**
+                 * @description What it is.
+                 * @example message
+                 */
+                kind: string;
+                /**
+                 * @description What has become of it.
+                 * @enum {string}
+                 */
+                state: "pending" | "applied" | "duplicate" | "parked" | "ignored";
+                /** @description Why it is parked or ignored, or what it did. */
+                outcome?: string | null;
+                /**
+                 * Format: int32
+                 * @description How often it came, second deliveries included.
+                 */
+                deliveries: number;
+                /**
+                 * Format: int32
+                 * @description How often applying it was tried.
+                 */
+                attempts: number;
+                room_id?: components["schemas"]["RoomId"] | null;
+                message_id?: components["schemas"]["MessageId"] | null;
+                /**
+                 * Format: date-time
+                 * @description When it came.
+                 */
+                received_at: string;
+                /**
+                 * Format: date-time
+                 * @description When it was applied, or found to be nothing to apply.
+                 */
+                applied_at?: string | null;
+            }[];
+            /** @description Give it as `after` to go on; null at the end. */
+            next?: string | null;
+        };
+        /** @description One page of a list. */
         List_MetaApp: {
             /** @description The items, oldest first unless the door says otherwise. */
             items: {
@@ -1842,11 +2166,22 @@ export interface components {
                  * @description Place in its queue from 1, while waiting.
                  */
                 position?: number | null;
+                /**
+                 * Format: int64
+                 * @description Seconds until it is probably answered, by how fast its queue was answered in the last hour; null if that is not known.
+                 */
+                estimated_wait_s?: number | null;
+                /**
+                 * Format: date-time
+                 * @description Since when it is flagged because its agent leaves the contact without an answer.
+                 */
+                agent_silent_since?: string | null;
                 /** @description Where the contact came from, as the channel told it. */
                 referral?: unknown;
                 /** @description Tags. */
                 tags: string[];
                 window?: components["schemas"]["Window"] | null;
+                thread_owner?: components["schemas"]["ThreadOwner"] | null;
                 /**
                  * Format: int64
                  * @description `seq` of the newest message.
@@ -2030,6 +2365,11 @@ export interface components {
                 /** @description Dates on which the ordinary day does not count. */
                 exceptions: components["schemas"]["HoursException"][];
                 /**
+                 * @description Language in which times are told to contacts whose own is not known; null: English.
+                 * @example tr-TR
+                 */
+                locale?: string | null;
+                /**
                  * Format: date-time
                  * @description When they were created.
                  */
@@ -2042,6 +2382,141 @@ export interface components {
             }[];
             /** @description Give it as `after` to go on; null at the end. */
             next?: string | null;
+        };
+        /** @description What happens at this moment. */
+        Live: {
+            /**
+             * Format: date-time
+             * @description This moment.
+             */
+            at: string;
+            /** @description The zone in which today is today. */
+            time_zone: string;
+            /**
+             * Format: date-time
+             * @description When today began.
+             */
+            today_since: string;
+            /** @description All queues. */
+            queues: components["schemas"]["LiveQueue"][];
+            /** @description All agents, and whoever else holds rooms. */
+            agents: components["schemas"]["LiveAgent"][];
+        };
+        /** @description An agent at this moment. */
+        LiveAgent: {
+            /** @description The agent. */
+            id: components["schemas"]["UserId"];
+            /**
+             * @description Their name.
+             * @example Ben
+             */
+            name: string;
+            /** @description `ready`, `away` or `offline`. */
+            status: components["schemas"]["AgentStatus"];
+            /** @description What they said, or why the gateway set it. */
+            reason?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            status_since: string;
+            /**
+             * Format: int64
+             * @description The same in seconds.
+             */
+            status_s: number;
+            /**
+             * Format: int32
+             * @description Seats.
+             */
+            max_chats: number;
+            /**
+             * Format: int64
+             * @description Rooms that ring.
+             */
+            offered: number;
+            /**
+             * Format: int64
+             * @description Rooms they hold.
+             */
+            active: number;
+            /**
+             * Format: int64
+             * @description Closed rooms that keep a seat for a while.
+             */
+            wrapping_up: number;
+            /** @description Queues they serve. */
+            queue_ids: components["schemas"]["QueueId"][];
+        };
+        /** @description A queue at this moment, and today. */
+        LiveQueue: {
+            /** @description The queue. */
+            id: components["schemas"]["QueueId"];
+            /**
+             * @description Its name.
+             * @example Sales
+             */
+            name: string;
+            /**
+             * Format: int64
+             * @description Rooms that wait for an agent.
+             */
+            waiting: number;
+            /**
+             * Format: int64
+             * @description Rooms that wait for the opening.
+             */
+            held: number;
+            /**
+             * Format: date-time
+             * @description Since when the first of those that wait has been waiting.
+             */
+            waiting_since?: string | null;
+            /**
+             * Format: int64
+             * @description The same in seconds.
+             */
+            longest_wait_s?: number | null;
+            /**
+             * Format: int64
+             * @description Rooms that ring.
+             */
+            offered: number;
+            /**
+             * Format: int64
+             * @description Rooms with an agent.
+             */
+            active: number;
+            /**
+             * Format: int64
+             * @description Members who are ready.
+             */
+            agents_ready: number;
+            /**
+             * Format: int64
+             * @description Their free seats.
+             */
+            free_seats: number;
+            /**
+             * Format: int64
+             * @description Answered today.
+             */
+            answered_today: number;
+            /**
+             * Format: int64
+             * @description Ended today without an answer, or turned away by the full queue.
+             */
+            lost_today: number;
+            /**
+             * Format: double
+             * @description The share of today's answers that came within `service_level_s`, 0–1; null before the first.
+             */
+            service_level?: number | null;
+            /**
+             * Format: int32
+             * @description Seconds within which a room should be accepted.
+             */
+            service_level_s: number;
         };
         /** @description A login. */
         LoginInput: {
@@ -2527,6 +3002,11 @@ export interface components {
             /** @description At most 1000 characters. */
             payload: string;
         };
+        /**
+         * @description Why it was decided.
+         * @enum {string}
+         */
+        Reason: "longest_idle" | "least_busy" | "round_robin" | "sticky" | "transfer" | "offline" | "no_route" | "queue_full" | "away" | "agent_gone" | "agent_silent" | "set_away" | "waited" | "agent" | "supervisor" | "inactive" | "contact_gone" | "erased";
         /** @description A reply. */
         Reply: {
             /** @description What it says. A text that is exactly `Email` or `Phone` asks for that field. */
@@ -2560,11 +3040,22 @@ export interface components {
              * @description Place in its queue from 1, while waiting.
              */
             position?: number | null;
+            /**
+             * Format: int64
+             * @description Seconds until it is probably answered, by how fast its queue was answered in the last hour; null if that is not known.
+             */
+            estimated_wait_s?: number | null;
+            /**
+             * Format: date-time
+             * @description Since when it is flagged because its agent leaves the contact without an answer.
+             */
+            agent_silent_since?: string | null;
             /** @description Where the contact came from, as the channel told it. */
             referral?: unknown;
             /** @description Tags. */
             tags: string[];
             window?: components["schemas"]["Window"] | null;
+            thread_owner?: components["schemas"]["ThreadOwner"] | null;
             /**
              * Format: int64
              * @description `seq` of the newest message.
@@ -2619,6 +3110,18 @@ export interface components {
          * @description A room: one contact's talk from opening to closing.
          */
         RoomId: string;
+        /** @description How a room came to where it is. */
+        RoomRouting: {
+            /** @description The room. */
+            room_id: components["schemas"]["RoomId"];
+            /** @description The zone of the times in the sentences. */
+            time_zone: string;
+            /** @description What was decided, oldest first. */
+            items: components["schemas"]["RoutingDecision"][];
+            /** @description Give it as `after` to go on; null at the end. */
+            next?: string | null;
+            waits?: components["schemas"]["RoutingWaits"] | null;
+        };
         /** @description The widget of a room. */
         RoomWidget: {
             /** @description The widget. */
@@ -2629,6 +3132,69 @@ export interface components {
             channel: string;
             /** @description `#rrggbb`. */
             color: string;
+        };
+        /** @description One decision. */
+        RoutingDecision: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description What. */
+            decision: components["schemas"]["Decision"];
+            reason?: components["schemas"]["Reason"] | null;
+            queue?: components["schemas"]["Named"] | null;
+            agent?: components["schemas"]["Named"] | null;
+            by?: components["schemas"]["Named"] | null;
+            /**
+             * Format: int32
+             * @description Seconds that the room had waited, where this answered or lost it.
+             */
+            waited_s?: number | null;
+            grounds?: components["schemas"]["RoutingGrounds"] | null;
+            /**
+             * @description All of it in words.
+             * @example Offered to Ben in Sales (idle longest): ready, 2 of 4 seats, idle 93 s; Cleo skipped: at the limit.
+             */
+            sentence: string;
+        };
+        /** @description What was known of the agents. */
+        RoutingGrounds: {
+            /**
+             * Format: int64
+             * @description Seats of the chosen agent.
+             */
+            seats: number;
+            /**
+             * Format: int64
+             * @description Those taken before this room.
+             */
+            taken: number;
+            /**
+             * Format: int64
+             * @description Seconds without anything new to do.
+             */
+            idle_s: number;
+            /**
+             * Format: int32
+             * @description Priority in the queue, 1 first.
+             */
+            priority: number;
+            /** @description How many others had a free seat, too. */
+            also_free: number;
+            /** @description Who was not asked; the first few. */
+            skipped: components["schemas"]["SkippedAgent"][];
+            /** @description How many more were not asked. */
+            more_skipped: number;
+        };
+        /** @description Why a room waits. */
+        RoutingWaits: {
+            /** @description The queue's members who cannot take it; the first few. */
+            skipped: components["schemas"]["SkippedAgent"][];
+            /** @description How many more there are. */
+            more_skipped: number;
+            /** @description All of it in words. */
+            sentence: string;
         };
         /**
          * @description What an API key may do.
@@ -2657,6 +3223,28 @@ export interface components {
             /** @description At most 200 characters. */
             reason?: string | null;
         };
+        /** @description An agent who was not asked. */
+        SkippedAgent: {
+            /** @description Who. */
+            agent: components["schemas"]["Named"];
+            /** @description Why. */
+            why: components["schemas"]["SkippedFor"];
+            /**
+             * Format: date-time
+             * @description Since when they are away or offline.
+             */
+            since?: string | null;
+            /**
+             * Format: int64
+             * @description Their seats, where all are taken.
+             */
+            seats?: number | null;
+        };
+        /**
+         * @description Why an agent was not asked.
+         * @enum {string}
+         */
+        SkippedFor: "at_limit" | "passed" | "away" | "offline";
         /**
          * @description Where a room stands.
          * @enum {string}
@@ -2743,6 +3331,16 @@ export interface components {
             name: string;
             /** @description Who sets it up. */
             admin: components["schemas"]["AdminInput"];
+        };
+        /** @description Another app that answers the contact. */
+        ThreadOwner: {
+            /** @description The app's id at Meta; null where it is not told. */
+            app_id?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
         };
         /** @description Open on the date of an exception. */
         TimeInterval: {
@@ -3040,6 +3638,11 @@ export interface components {
             /** @description Dates on which the ordinary day does not count. */
             exceptions: components["schemas"]["HoursException"][];
             /**
+             * @description Language in which times are told to contacts whose own is not known; null: English.
+             * @example tr-TR
+             */
+            locale?: string | null;
+            /**
              * Format: date-time
              * @description When they were created.
              */
@@ -3066,6 +3669,11 @@ export interface components {
             intervals?: components["schemas"]["DayInterval"][];
             /** @description Dates on which the ordinary day does not count. */
             exceptions?: components["schemas"]["HoursException"][];
+            /**
+             * @description Language in which times are told to contacts whose own is not known; null: English.
+             * @example tr-TR
+             */
+            locale?: string | null;
         };
         /** @description Only the given fields are changed. */
         CannedAnswerInputPatch: {
@@ -3091,6 +3699,8 @@ export interface components {
             email?: string | null;
             /** @description Phone number, at most 64 characters. */
             phone?: string | null;
+            /** @description Language, such as `tr` or `tr-TR`. */
+            locale?: string | null;
         };
         /** @description Only the given fields are changed. */
         IncomingChatInputPatch: {
@@ -3356,6 +3966,11 @@ export interface components {
             intervals?: components["schemas"]["DayInterval"][];
             /** @description Dates on which the ordinary day does not count. */
             exceptions?: components["schemas"]["HoursException"][];
+            /**
+             * @description Language in which times are told to contacts whose own is not known; null: English.
+             * @example tr-TR
+             */
+            locale?: string | null;
         };
     };
     responses: never;
@@ -4812,6 +5427,260 @@ export interface operations {
             };
         };
     };
+    get_ledger: {
+        parameters: {
+            query?: {
+                /** @description How many items at most, 1–200; 50 by default. */
+                limit?: number;
+                /** @description The `next` of the list before. */
+                after?: string;
+                /** @description Items of this widget. */
+                widget_id?: string;
+                /** @description One state, or several with commas between them: `pending`, `applied`, `duplicate`, `parked`, `ignored`. */
+                state?: string;
+                /** @description Items of this kind, such as `message`, `echo` or `read`. */
+                kind?: string;
+                /** @description Items about the contact with this id on its Page. */
+                sender_id?: string;
+                /** @description Received at this time or later. */
+                since?: string;
+                /** @description Received before this time. */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_LedgerItem"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Invalid; one entry in `errors` for each field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_ledger_id: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ItemId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerItemWithSteps"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_ledger_id_replay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ItemId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerItemWithSteps"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Nobody has connected the item's Page */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    get_live: {
+        parameters: {
+            query?: {
+                /**
+                 * @description IANA zone in which today is counted; UTC by default.
+                 * @example Europe/Istanbul
+                 */
+                time_zone?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Live"];
+                    "text/event-stream": string;
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     get_me: {
         parameters: {
             query?: never;
@@ -5038,6 +5907,80 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_messages_id_resend: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["MessageId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the copy that was sent before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description the copy */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description neither failed nor uncertain, closed room, or closed window */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Try again after Retry-After seconds */
             503: {
@@ -6531,6 +7474,82 @@ export interface operations {
             };
         };
     };
+    get_rooms_id_routing: {
+        parameters: {
+            query?: {
+                /** @description How many decisions at most, 1–200; 50 by default. */
+                limit?: number;
+                /** @description The `next` of the part before. */
+                after?: string;
+                /**
+                 * @description IANA zone of the times in the sentences; UTC by default.
+                 * @example Europe/Istanbul
+                 */
+                time_zone?: string;
+            };
+            header?: never;
+            path: {
+                id: components["schemas"]["RoomId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RoomRouting"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Invalid; one entry in `errors` for each field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     post_rooms_id_seen: {
         parameters: {
             query?: never;
@@ -6788,6 +7807,69 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemBody"];
                 };
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_rooms_id_take_thread: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RoomId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Room"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Try again after Retry-After seconds */
             503: {
