@@ -17,7 +17,7 @@ mod tuning;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    PgConnection, PgPool, Row,
+    Connection, PgConnection, PgPool, Postgres, Transaction,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -34,6 +34,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A private PostgreSQL leaves some beside its own chatgate's for people and commands.
 const JOINED_CONNECTIONS: u32 = 2;
+
+/// Prepared statements that a connection keeps: all that there are. sqlx keeps 100 unless told, and would prepare most of ours again.
+const STATEMENTS_KEPT: usize = 1000;
+/// A connection that was used this short a time ago is not tried before it is used again.
+const TRUSTED: Duration = Duration::from_secs(1);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -152,18 +157,33 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> sqlx::R
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
-        .connect_with(options)
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| Box::pin(is_alive(connection, about.idle_for)))
+        .connect_with(options.statement_cache_capacity(STATEMENTS_KEPT))
         .await
 }
 
-/// False, so that the connection is closed, if it is given back with a transaction open. sqlx 0.9.0 does that when whoever calls
-/// `begin` is dropped (a client that hangs up) while PostgreSQL answers (its issue 4385, mended after 0.9.0): for the next in line,
-/// statements without a transaction of their own would seem to be durable and not be, and its locks would stay for a minute.
-async fn is_outside_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    // Sent as one message, a statement's own transaction begins with it; one that was begun before it is another.
-    let begins_here = sqlx::raw_sql("select transaction_timestamp() = statement_timestamp()");
-    begins_here.fetch_one(connection).await?.try_get(0)
+/// Whether a connection can be used; asked only where it has been idle for a while, because the question is a round trip. One that has
+/// just been used, and broke since, fails its next user, who comes again.
+async fn is_alive(connection: &mut PgConnection, idle_for: Duration) -> sqlx::Result<bool> {
+    if idle_for > TRUSTED {
+        connection.ping().await?;
+    }
+    Ok(true)
+}
+
+/// Begins a transaction; every transaction of the pool begins here. sqlx 0.9.0 gives a connection back with the transaction open if
+/// whoever calls its `begin` is dropped (a client that hangs up) while PostgreSQL answers (its issue 4385, mended after 0.9.0): for the
+/// next in line, statements without a transaction of their own would seem to be durable and not be, and its locks would stay for a
+/// minute. So `begin` is never dropped: it runs in a task of its own.
+///
+/// # Errors
+/// The database's, and [`sqlx::Error::PoolTimedOut`] if no connection becomes free in 3 s.
+#[expect(clippy::disallowed_methods, reason = "the one place where a transaction may begin")]
+pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let connection = pool.acquire().await?;
+    let begun = tokio::spawn(Transaction::begin(connection, None));
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 impl Database {

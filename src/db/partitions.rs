@@ -33,7 +33,7 @@ pub async fn keep(pool: &PgPool, now: Moment, keep: u32) -> sqlx::Result<usize> 
 }
 
 async fn make(pool: &PgPool, today: NaiveDate) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::db::begin(pool).await?;
     // Processes that start together make the same days; the key spells "days".
     sqlx::query("select pg_advisory_xact_lock(1684110707)").execute(&mut *tx).await?;
     sqlx::raw_sql(PATIENCE).execute(&mut *tx).await?;
@@ -94,7 +94,7 @@ async fn drop_before(pool: &PgPool, oldest: NaiveDate) -> sqlx::Result<usize> {
 }
 
 async fn drop_day(pool: &PgPool, name: &str) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::db::begin(pool).await?;
     sqlx::raw_sql(PATIENCE).execute(&mut *tx).await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop table if exists {name}"))).execute(&mut *tx).await?;
     tx.commit().await

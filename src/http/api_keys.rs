@@ -53,7 +53,7 @@ pub async fn create(
 ) -> Result<Created<NewApiKey>, Problem> {
     input.check()?;
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let (made, key) = keys::create(&mut tx, staff.tenant, input, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "api_key.created", made.id, now).await?;
     tx.commit().await?;
@@ -79,7 +79,7 @@ pub async fn list(
     responses((status = 204, description = "Revoked"))
 )]
 pub async fn remove(State(app): State<App>, staff: Staff, Path(id): Path<KeyId>) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete_key(&mut tx, staff.tenant, id).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }

@@ -56,7 +56,7 @@ pub async fn create(
     input.check()?;
     let now = app.clock.now();
     let answer = CannedAnswer::new(CannedAnswerId::fresh(now), input, now, now);
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     store::insert(&mut tx, staff.tenant, &answer).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "canned_answer.created", answer.id, now).await?;
     tx.commit().await?;
@@ -106,7 +106,7 @@ pub async fn change(
     RawJson(patch): RawJson,
 ) -> Result<Json<CannedAnswer>, Problem> {
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let stored = store::lock(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mut input: CannedAnswerInput = patched(serde_json::json!(stored.settings()), &patch)?;
     input.check()?;
@@ -127,7 +127,7 @@ pub async fn remove(
     staff: Staff,
     Path(id): Path<CannedAnswerId>,
 ) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete(&mut tx, staff.tenant, id).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }

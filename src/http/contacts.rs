@@ -60,7 +60,7 @@ pub async fn change(
     let input: ContactInput = patched(shown(&stored), &body)?;
     Problem::unless_empty(input.check())?;
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     store::update(&mut tx, staff.tenant, contact, &input, now).await?;
     let view = store::find(&mut tx, staff.tenant, contact).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let event = NewEvent {

@@ -86,7 +86,7 @@ pub async fn create(
     let WorkingHoursInput { name, time_zone, intervals, exceptions, locale } = input;
     let id = HoursId::fresh(now);
     let hours = WorkingHours { id, name, time_zone, intervals, exceptions, locale, created_at: now, updated_at: now };
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     store::insert(&mut tx, staff.tenant, &hours).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "working_hours.created", id, now).await?;
     tx.commit().await?;
@@ -156,7 +156,7 @@ pub async fn change(
     RawJson(patch): RawJson,
 ) -> Result<Json<WorkingHours>, Problem> {
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let stored = store::lock(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let WorkingHours { name, time_zone, intervals, exceptions, locale, created_at, .. } = stored;
     let settings = WorkingHoursInput { name, time_zone, intervals, exceptions, locale };
@@ -178,7 +178,7 @@ pub async fn change(
     responses((status = 204, description = "Gone"), (status = 409, description = "Still in use", body = problem::ProblemBody))
 )]
 pub async fn remove(State(app): State<App>, staff: Staff, Path(id): Path<HoursId>) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete(&mut tx, staff.tenant, id).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }

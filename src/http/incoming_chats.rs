@@ -33,7 +33,7 @@ pub async fn create(
     input.check()?;
     let now = app.clock.now();
     let chat = IncomingChat::new(IncomingChatId::fresh(now), input, now, now);
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     store::insert_incoming_chat(&mut tx, staff.tenant, &chat).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "incoming_chat.created", chat.id, now).await?;
     tx.commit().await?;
@@ -83,7 +83,7 @@ pub async fn change(
     RawJson(patch): RawJson,
 ) -> Result<Json<IncomingChat>, Problem> {
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let stored = store::lock_incoming_chat(&mut tx, staff.tenant, id).await?;
     let stored = stored.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mut input: IncomingChatInput = patched(serde_json::json!(stored.settings()), &patch)?;
@@ -107,7 +107,7 @@ pub async fn remove(
     staff: Staff,
     Path(id): Path<IncomingChatId>,
 ) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete_incoming_chat(&mut tx, staff.tenant, id).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }

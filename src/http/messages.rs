@@ -228,7 +228,7 @@ pub async fn note(
     if text.is_empty() || text.chars().count() > MAX_NOTE || text.contains('\0') {
         return Err(Problem::field("/text", format!("must have 1–{MAX_NOTE} characters and no NUL")));
     }
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let mut locked = lock_held(&mut tx, &staff, room).await?;
     let content = Content::Text { text };
     let message =

@@ -26,7 +26,7 @@ use crate::{
 pub async fn create(State(app): State<App>, Body(mut input): Body<MetaAppInput>) -> Result<Created<MetaApp>, Problem> {
     input.check()?;
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let made = apps::create_for_all(&mut tx, &app.seal, input, now).await?;
     audit::note(&mut tx, TenantId::PLATFORM, &Actor::operator(), "meta_app.created", made.id, now).await?;
     tx.commit().await?;
@@ -49,7 +49,7 @@ pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Js
     responses((status = 204, description = "Gone"), (status = 409, description = "Still in use", body = problem::ProblemBody))
 )]
 pub async fn remove(State(app): State<App>, Path(id): Path<MetaAppId>) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete_app(&mut tx, TenantId::PLATFORM, id).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }

@@ -32,7 +32,7 @@ pub async fn create(
     input.check()?;
     let now = app.clock.now();
     let queue = Queue { id: QueueId::fresh(now), settings: input, created_at: now, updated_at: now };
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     store::insert_queue(&mut tx, staff.tenant, &queue).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "queue.created", queue.id, now).await?;
     tx.commit().await?;
@@ -72,7 +72,7 @@ pub async fn change(
     RawJson(patch): RawJson,
 ) -> Result<Json<Queue>, Problem> {
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let stored = store::lock_queue(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mut input: QueueInput = patched(serde_json::json!(stored.settings), &patch)?;
     input.check()?;
@@ -90,7 +90,7 @@ pub async fn change(
     responses((status = 204, description = "Gone"), (status = 409, description = "Still in use", body = problem::ProblemBody))
 )]
 pub async fn remove(State(app): State<App>, staff: Staff, Path(id): Path<QueueId>) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete_queue(&mut tx, staff.tenant, id).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }
@@ -134,7 +134,7 @@ pub async fn put_member(
     use axum::response::IntoResponse;
     input.check()?;
     let (now, gone) = (app.clock.now(), || Problem::of(problem::NOT_FOUND));
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     // Locked, so that the agent role cannot go at the same moment.
     let found = people::store::lock_user(&mut tx, staff.tenant, user).await?.ok_or_else(gone)?;
     store::lock_queue(&mut tx, staff.tenant, queue).await?.ok_or_else(gone)?;
@@ -164,7 +164,7 @@ pub async fn remove_member(
     staff: Staff,
     Path((queue, user)): Path<(QueueId, UserId)>,
 ) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete_member(&mut tx, staff.tenant, queue, user).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }

@@ -321,7 +321,7 @@ pub async fn tags(
     Body(tags): Body<Tags>,
 ) -> Result<Json<RoomView>, Problem> {
     let tags = checked_tags(tags.tags)?;
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     lock_held(&mut tx, &staff, room).await?;
     store::mark_tags(&mut tx, staff.tenant, room, &tags).await?;
     let view = updated(&app, &mut tx, &staff, room).await?;
@@ -333,7 +333,7 @@ pub async fn tags(
 /// The holder has read everything: `unread` is 0, and the contact sees it.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/seen", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 403), (status = 404), (status = 409)))]
 pub async fn seen(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>) -> Result<Json<RoomView>, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let locked = lock_held(&mut tx, &staff, room).await?;
     // A supervisor's look is not the holder's, and a key has no eyes.
     let holds = locked.agent.is_some() && locked.agent == staff.user();
@@ -366,7 +366,7 @@ pub async fn typing(
     Body(typing): Body<Typing>,
 ) -> Result<axum::http::StatusCode, Problem> {
     use crate::channels::messenger::send::SenderAction;
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     lock_held(&mut tx, &staff, room).await?;
     drop(tx);
     app.act(staff.tenant, room, if typing.on { SenderAction::TypingOn } else { SenderAction::TypingOff });
@@ -381,7 +381,7 @@ pub async fn take_thread(
     staff: Staff,
     Path(room): Path<RoomId>,
 ) -> Result<Json<RoomView>, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let is_elsewhere = lock_held(&mut tx, &staff, room).await?.elsewhere(app.clock.now()).is_some();
     // Nothing stays locked while Facebook is asked.
     drop(tx);

@@ -99,7 +99,7 @@ async fn found(db: &PgPool, passwords: &Passwords, input: TenantInput, now: Mome
     let hash = passwords.hash(&admin.password).await?;
     let Change { slug, name, status } = settings;
     let tenant = Tenant { id: TenantId::fresh(now), slug, name, status, created_at: now, updated_at: now };
-    let mut tx = db.begin().await?;
+    let mut tx = crate::db::begin(db).await?;
     store::insert(&mut tx, &tenant).await?;
     let admin = users::create(&mut tx, tenant.id, user, &hash, now).await?;
     audit::note(&mut tx, tenant.id, &Actor::operator(), "tenant.created", tenant.id, now).await?;
@@ -136,7 +136,7 @@ pub async fn change(
     RawJson(patch): RawJson,
 ) -> Result<Json<Tenant>, Problem> {
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let stored = store::lock(&mut tx, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mut settings: Change = patched(serde_json::json!(stored.settings()), &patch)?;
     settings.check()?;
@@ -155,7 +155,7 @@ pub async fn change(
     responses((status = 204, description = "Gone"))
 )]
 pub async fn remove(State(app): State<App>, Path(id): Path<TenantId>) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     store::lock(&mut tx, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     store::delete(&mut tx, id).await?;
     audit::note(&mut tx, TenantId::PLATFORM, &Actor::operator(), "tenant.deleted", id, app.clock.now()).await?;

@@ -37,7 +37,7 @@ pub async fn create(
     input.check(true)?;
     let (now, password) = (app.clock.now(), input.password.take().unwrap_or_else(|| Secret::new("")));
     let hash = app.passwords.hash(&password).await?;
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let user = users::create(&mut tx, staff.tenant, input, &hash, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "user.created", user.id, now).await?;
     tx.commit().await?;
@@ -92,7 +92,7 @@ pub async fn change(
     let own = (staff.user() == Some(id)).then(|| access::credentials(&headers)).flatten().map(|it| fingerprint(&it));
     let new_password = hash.as_deref().map(|hash| NewPassword { hash, kept_session: own.as_ref() });
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if before.status != AgentStatus::Offline && !input.answers() {
         presence::leave(&mut tx, staff.tenant, id, now).await?;
     }
@@ -114,7 +114,7 @@ pub async fn change(
     )
 )]
 pub async fn remove(State(app): State<App>, staff: Staff, Path(id): Path<UserId>) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let user = store::lock_user(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     users::remove(&mut tx, staff.tenant, &user).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "user.deleted", id, app.clock.now()).await?;

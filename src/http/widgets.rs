@@ -41,7 +41,7 @@ pub async fn create(
     let messenger = input.messenger.as_ref().ok_or_else(|| Invalid::at("/messenger", "is required"))?;
     let page = connect::find_page(&app.db, &app.seal, &app.outgoing.graph, staff.tenant, messenger).await?;
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let widget = connect::create(&mut tx, &app.seal, staff.tenant, input, page, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "widget.created", widget.id, now).await?;
     tx.commit().await?;
@@ -85,7 +85,7 @@ pub async fn change(
     RawJson(patch): RawJson,
 ) -> Result<Json<Widget>, Problem> {
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let stored = store::lock_widget(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mut input: WidgetInput = patched(serde_json::json!(stored.view().settings()), &patch)?;
     input.check()?;
@@ -103,7 +103,7 @@ pub async fn change(
     responses((status = 204, description = "Gone"), (status = 409, description = "It has or had rooms", body = problem::ProblemBody))
 )]
 pub async fn remove(State(app): State<App>, staff: Staff, Path(id): Path<WidgetId>) -> Result<StatusCode, Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     if !store::delete_widget(&mut tx, staff.tenant, id).await? {
         return Err(Problem::of(problem::NOT_FOUND));
     }
@@ -134,7 +134,7 @@ pub async fn callback(
 )]
 pub async fn rotate(State(app): State<App>, staff: Staff, Path(id): Path<WidgetId>) -> Result<Json<Callback>, Problem> {
     let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     let widget = store::lock_widget(&mut tx, staff.tenant, id).await?;
     let mut meta = widget.ok_or_else(|| Problem::of(problem::NOT_FOUND))?.app;
     if meta.owner == TenantId::PLATFORM {
@@ -174,7 +174,7 @@ pub async fn subscribe(
     let widget = find(&app, staff.tenant, id).await?;
     let callback_url = widget.app.callback_url(&app.settings.public_url());
     connect::subscribe(&app.outgoing.graph, &app.seal, staff.tenant, &widget, &callback_url).await?;
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "widget.subscribed", id, app.clock.now()).await?;
     tx.commit().await?;
     look(&app, staff.tenant, id).await.map(Json)
@@ -189,7 +189,7 @@ async fn look(app: &App, tenant: TenantId, id: WidgetId) -> Result<Widget, Probl
     let (secret, token) = (widget.app.open_secret(&app.seal)?, widget.open_token(&app.seal, tenant)?);
     let found = health::look(&app.outgoing.graph, &widget, &secret, token.as_ref(), app.clock.now()).await;
     let page_name = found.page_name.as_deref();
-    let mut tx = app.db.begin().await?;
+    let mut tx = crate::db::begin(&app.db).await?;
     store::update_health(&mut tx, tenant, &widget, &found.health, found.token_accepted, page_name).await?;
     let view = store::lock_widget(&mut tx, tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?.view();
     if view.health.state != widget.health.state {

@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{ItemId, WidgetId},
+    ids::{ItemId, TenantId, WidgetId},
     queues::place::{load_places, place},
     rooms::receive::{self, Inbound, Received},
 };
@@ -148,7 +148,7 @@ impl Applier {
 
     /// One transaction: locks strands, applies their oldest items, rings.
     async fn attempt(&self, strands: &[Strand], most: usize) -> sqlx::Result<Tried> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = crate::db::begin(&self.db).await?;
         let ours = store::try_lock_strands(&mut tx, strands, PATIENCE_MS).await?;
         let quota = |it: &Strand| Share::quota(&ours, it.0, most);
         let limits: Vec<i64> = ours.iter().map(|it| i64::try_from(quota(it)).unwrap_or(1)).collect();
@@ -161,18 +161,18 @@ impl Applier {
             return Ok(Tried::Applied { left, busy });
         }
         let applied = match apply(&mut tx, &items, self.clock.now()).await {
-            Ok(done) => tx.commit().await.map(|()| done),
+            Ok(applied) => tx.commit().await.map(|()| applied),
             Err(error) => Err(error),
         };
         match applied {
-            Ok(done) => {
+            Ok(Applied { done, opened, wakes_senders }) => {
                 meter::applied(&items, &done, self.clock.now());
                 let tenants: HashSet<_> = items.iter().map(|it| it.tenant).collect();
-                for tenant in tenants {
-                    self.bell.ring(Topic::Events(tenant));
-                    self.bell.ring(Topic::Queues(tenant));
+                tenants.into_iter().for_each(|it| self.bell.ring(Topic::Events(it)));
+                if wakes_senders || !opened.is_empty() {
+                    self.bell.ring(Topic::Outbox);
                 }
-                self.bell.ring(Topic::Outbox);
+                opened.into_iter().for_each(|it| self.bell.ring(Topic::Queues(it)));
                 Ok(Tried::Applied { left, busy })
             }
             Err(error) if is_about_data(&error) || is_slow(&error) => Ok(Tried::Failed { items, error }),
@@ -190,7 +190,7 @@ impl Applier {
             .map_or_else(|| "unknown".to_owned(), |it| it.into_owned());
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
-        let mut tx = self.db.begin().await?;
+        let mut tx = crate::db::begin(&self.db).await?;
         store::mark_done(&mut tx, std::slice::from_ref(&done), self.clock.now()).await?;
         tx.commit().await?;
         meter::applied(std::slice::from_ref(item), &[done], self.clock.now());
@@ -234,8 +234,19 @@ fn is_slow(error: &sqlx::Error) -> bool {
         .is_some_and(|it| ["55P03", "57014", "40P01", "40001"].contains(&&*it))
 }
 
-/// Applies items and writes down what became of each, which is also returned.
-async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<Vec<Done>> {
+/// What a transaction changed.
+struct Applied {
+    /// What became of each item.
+    done: Vec<Done>,
+    /// Whose rooms were opened. Only these need an agent: most messages go into rooms that have one.
+    opened: BTreeSet<TenantId>,
+    /// Whether a reply may go out by it that could not before.
+    wakes_senders: bool,
+}
+
+/// Applies items and writes down what became of each.
+async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<Applied> {
+    let (mut opened, mut wakes_senders) = (BTreeSet::new(), false);
     let mut finished = Vec::with_capacity(items.len());
     // Each sender's events, in order.
     let mut senders: HashMap<(WidgetId, &str), VecDeque<(&Pending, Event)>> = HashMap::new();
@@ -276,7 +287,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
         if !inbound.is_empty() {
             let (came, messages): (Vec<_>, Vec<_>) = inbound.into_iter().unzip();
             let received = receive::receive(tx, &messages, now).await?;
-            finished.extend(came.into_iter().zip(received).map(|(item, received)| match received {
+            opened.extend(received.opened);
+            finished.extend(came.into_iter().zip(received.outcomes).map(|(item, received)| match received {
                 Received::Stored { room, message } => done_in(item, "applied", room, message),
                 Received::Duplicate { room, message } => done_in(item, "duplicate", room, message),
             }));
@@ -288,13 +300,14 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
             let line = senders.get_mut(key).expect("every key in order has a line");
             while let Some((item, event)) = line.pop_front_if(|(_, event)| !matches!(event.what, What::Inbound { .. }))
             {
+                wakes_senders |= !matches!(event.what, What::Delivered { .. } | What::Read { .. });
                 finished.push(outcomes::apply_one(tx, item, event, now).await?);
             }
         }
         order.retain(|key| senders.get(key).is_some_and(|line| !line.is_empty()));
     }
     store::mark_done(tx, &finished, now).await?;
-    Ok(finished)
+    Ok(Applied { done: finished, opened, wakes_senders })
 }
 
 fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<Inbound> {

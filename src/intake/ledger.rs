@@ -168,7 +168,7 @@ pub async fn replay(
     id: ItemId,
     now: Moment,
 ) -> Result<bool, ReplayError> {
-    let mut tx = db.begin().await?;
+    let mut tx = crate::db::begin(db).await?;
     let filter = ReplayFilter { tenant: Some(tenant), ids: Some(vec![id.0]), ..ReplayFilter::default() };
     if store::mark_pending(&mut tx, &filter).await? == 1 {
         audit::note(&mut tx, tenant, actor, "ledger_item.replayed", id, now).await?;

@@ -51,7 +51,7 @@ pub async fn find_app(db: &PgPool, key: &str) -> sqlx::Result<Option<StoredApp>>
 /// The callback was verified.
 /// Tells the tenants of its widgets, who may be setting them up at this moment; returns these tenants.
 pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<Vec<TenantId>> {
-    let mut tx = db.begin().await?;
+    let mut tx = crate::db::begin(db).await?;
     sqlx::query!("update meta_apps set verified_at = $3 where tenant_id = $1 and id = $2", owner.0, app.0, now)
         .execute(&mut *tx)
         .await?;

@@ -110,7 +110,7 @@ impl Assigner {
             }
         }
         for tenant in store::list_tenants_holding(db).await? {
-            let mut tx = db.begin().await?;
+            let mut tx = crate::db::begin(db).await?;
             opening::release(&mut tx, tenant, now).await?;
             tx.commit().await?;
         }
@@ -134,7 +134,7 @@ pub struct Assigned {
 /// # Errors
 /// The database's.
 pub async fn assign(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<Assigned> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     store::lock_dispatch(&mut tx, tenant).await?;
     let agents = store::list_candidates(&mut tx, tenant, now).await?;
     let assigned = match agents.is_empty() {
@@ -246,7 +246,7 @@ pub(super) async fn announce(
 
 /// Takes back what has rung for too long: the rooms go back to their places. How many.
 async fn lapse(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<usize> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     store::lock_dispatch(&mut tx, tenant).await?;
     let lapsed = store::lapse_offers(&mut tx, tenant, now, now + dispatch.rering).await?;
     let log: Vec<_> = lapsed

@@ -67,7 +67,7 @@ pub async fn accept(
     me: UserId,
     now: Moment,
 ) -> Result<RoomView, MoveError> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     let locked = lock(&mut tx, tenant, room).await?;
     if !(locked.status == Status::Active && locked.agent == Some(me)) {
         check_offer(&locked, me, now)?;
@@ -92,7 +92,7 @@ pub async fn decline(
     me: UserId,
     now: Moment,
 ) -> Result<RoomView, MoveError> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     let locked = lock(&mut tx, tenant, room).await?;
     check_offer(&locked, me, now)?;
     store::mark_back(&mut tx, tenant, room, me, now, now + dispatch.rering).await?;
@@ -124,7 +124,7 @@ pub async fn transfer(
     note: Option<&str>,
     now: Moment,
 ) -> Result<RoomView, MoveError> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     lock_dispatch(&mut tx, tenant).await?;
     let mut locked = lock(&mut tx, tenant, room).await?;
     check_held(&locked, mover)?;
@@ -181,7 +181,7 @@ pub async fn take(
     agent: UserId,
     now: Moment,
 ) -> Result<RoomView, MoveError> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     lock_dispatch(&mut tx, tenant).await?;
     let locked = lock(&mut tx, tenant, room).await?;
     if locked.status == Status::Closed {
@@ -220,7 +220,7 @@ pub async fn close(
     note: Option<&str>,
     now: Moment,
 ) -> Result<RoomView, MoveError> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     let mut locked = lock(&mut tx, tenant, room).await?;
     check_held(&locked, mover)?;
     if let Some(tags) = tags {

@@ -38,7 +38,7 @@ pub(super) async fn release(tx: &mut sqlx::PgConnection, tenant: TenantId, now: 
 /// # Errors
 /// The database's.
 pub async fn hours_changed(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<()> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     store::lock_dispatch(&mut tx, tenant).await?;
     let widgets = store::list_waiting_widgets(&mut tx, tenant).await?;
     let routes = routes_of(&mut tx, tenant, &widgets).await?;

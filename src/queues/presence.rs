@@ -32,7 +32,7 @@ pub async fn set_status(
     by: Option<&Actor>,
     now: Moment,
 ) -> sqlx::Result<Option<AgentView>> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     lock_dispatch(&mut tx, tenant).await?;
     let agent = set(&mut tx, tenant, user, status, reason, now).await?;
     if let (Some(_), Some(by)) = (&agent, by) {
@@ -141,7 +141,7 @@ impl Worker for Watch {
         }
         let since = now - self.dispatch.rooms_return;
         for (tenant, room) in store::list_left(&self.dispatch.db, since).await? {
-            let mut tx = self.dispatch.db.begin().await?;
+            let mut tx = crate::db::begin(&self.dispatch.db).await?;
             lock_dispatch(&mut tx, tenant).await?;
             if let Some(former) = store::lock_left(&mut tx, tenant, room, since).await? {
                 give_back(&mut tx, &self.dispatch, tenant, room, former, Reason::AgentGone, now).await?;

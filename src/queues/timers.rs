@@ -64,7 +64,7 @@ impl Worker for Timers {
 
 /// Rooms that have waited as long as their queue allows go on to the next, as far as there is room.
 async fn overflow(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<bool> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     lock_dispatch(&mut tx, tenant).await?;
     let limited = store::list_limited_overflows(&mut tx, tenant).await?;
     lock_lines(&mut tx, &limited).await?;
@@ -81,7 +81,7 @@ async fn overflow(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::R
 }
 
 async fn tell_position(dispatch: &Dispatch, due: Due, now: Moment) -> sqlx::Result<bool> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     let Some(mut room) = rooms::store::lock(&mut tx, due.tenant, due.room).await? else { return Ok(false) };
     let Some(text) = store::mark_told(&mut tx, due, now).await? else { return Ok(false) };
     let view = rooms::store::find_view(&mut tx, due.tenant, due.room, now).await?;
@@ -94,7 +94,7 @@ async fn tell_position(dispatch: &Dispatch, due: Due, now: Moment) -> sqlx::Resu
 
 /// Does what silence calls for in a room, if it still does once the room is locked.
 async fn break_silence(dispatch: &Dispatch, due: Due, now: Moment) -> sqlx::Result<bool> {
-    let mut tx = dispatch.db.begin().await?;
+    let mut tx = crate::db::begin(&dispatch.db).await?;
     // A room that goes back to its queue changes who has seats.
     lock_dispatch(&mut tx, due.tenant).await?;
     let Some(mut room) = rooms::store::lock(&mut tx, due.tenant, due.room).await? else { return Ok(false) };

@@ -69,7 +69,7 @@ async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
     let now = outgoing.clock.now();
     match found {
         Found::Sent(mid) => {
-            let mut tx = outgoing.db.begin().await?;
+            let mut tx = crate::db::begin(&outgoing.db).await?;
             receipts::settle(&mut tx, it.tenant, it.message, &mid, None, now).await?;
             doubts::delete_doubt(&mut tx, it.tenant, it.message).await?;
             tx.commit().await?;
@@ -78,7 +78,7 @@ async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
         Found::Absent => {
             let detail = "The connection broke while the message was being sent, and Facebook does not have it.";
             let error = consequence::error("send-failed", detail, None);
-            let mut tx = outgoing.db.begin().await?;
+            let mut tx = crate::db::begin(&outgoing.db).await?;
             if doubts::mark_absent(&mut tx, it.tenant, it.message, &error).await? {
                 let changed = Changed { message: it.message, room: it.room };
                 receipts::announce(&mut tx, it.tenant, &[changed], now).await?;
@@ -93,7 +93,7 @@ async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
             return Ok(());
         }
         Found::Unclear => {
-            let mut tx = outgoing.db.begin().await?;
+            let mut tx = crate::db::begin(&outgoing.db).await?;
             doubts::delete_doubt(&mut tx, it.tenant, it.message).await?;
             tx.commit().await?;
             return Ok(());

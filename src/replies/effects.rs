@@ -41,7 +41,7 @@ pub(super) async fn apply(outgoing: &Outgoing, it: &Due, effects: &[Effect], now
 
 /// The Page's token is dead, if it is still the one that was used: its replies wait for a new one, and people are told.
 async fn disconnect(outgoing: &Outgoing, it: &Due, why: &str, now: Moment) -> sqlx::Result<()> {
-    let mut tx = outgoing.db.begin().await?;
+    let mut tx = crate::db::begin(&outgoing.db).await?;
     let Some(widget) = lock_widget(&mut tx, it.tenant, it.widget).await? else { return Ok(()) };
     let used = it.page.as_ref().map(|page| page.page_token.as_slice());
     if widget.page_token_is_dead || widget.page_token.as_deref() != used {
@@ -55,7 +55,7 @@ async fn disconnect(outgoing: &Outgoing, it: &Due, why: &str, now: Moment) -> sq
 
 /// Shows that Facebook does not let the Page send, or that it does again; nothing if that is known.
 async fn set_trouble(outgoing: &Outgoing, it: &Due, why: Option<&str>, now: Moment) -> sqlx::Result<()> {
-    let mut tx = outgoing.db.begin().await?;
+    let mut tx = crate::db::begin(&outgoing.db).await?;
     let Some(widget) = lock_widget(&mut tx, it.tenant, it.widget).await? else { return Ok(()) };
     let known = widget.health.checks.iter().find(|check| check.name == SENDING).map(|check| check.detail.as_str());
     if known == why {

@@ -56,7 +56,7 @@ async fn ask(outgoing: &Outgoing, it: &store::Nameless) -> anyhow::Result<()> {
         .name
         .or_else(|| Some([profile.first_name.as_deref()?, profile.last_name.as_deref().unwrap_or("")].join(" ")));
     let name = name.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
-    let mut tx = outgoing.db.begin().await?;
+    let mut tx = crate::db::begin(&outgoing.db).await?;
     let told = store::Told {
         name: name.as_deref(),
         first_name: profile.first_name.as_deref(),

@@ -107,7 +107,7 @@ async fn write_alone(outgoing: &Outgoing, mut it: Outcome) {
 async fn transaction(outgoing: &Outgoing, outcomes: &[Outcome], waits: bool) -> sqlx::Result<Vec<Outcome>> {
     let now = outgoing.clock.now();
     let claims: Vec<_> = outcomes.iter().map(|it| it.claim).collect();
-    let mut tx = outgoing.db.begin().await?;
+    let mut tx = crate::db::begin(&outgoing.db).await?;
     let locked = send::lock_messages(&mut tx, &claims, waits).await?;
     let (ours, left): (Vec<_>, Vec<_>) =
         outcomes.iter().cloned().partition(|it| waits || locked.contains(&it.claim.message));

@@ -62,7 +62,7 @@ pub async fn resend(
     sees_all: bool,
     now: Moment,
 ) -> Result<Resent, ResendError> {
-    let mut tx = db.begin().await?;
+    let mut tx = crate::db::begin(db).await?;
     let found = rooms::store::find_message(&mut tx, tenant, message).await?.ok_or(ResendError::NoSuchMessage)?;
     let mut room = rooms::store::lock(&mut tx, tenant, found.room_id).await?.ok_or(ResendError::NoSuchMessage)?;
     let is_bot = writer.author.kind == AuthorKind::Bot;

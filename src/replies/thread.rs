@@ -20,7 +20,7 @@ pub async fn take_back(outgoing: &Outgoing, tenant: TenantId, room: RoomId) -> R
     let access = Access { token: &keys.token, app_secret: &keys.app_secret };
     outgoing.graph.take_thread(access, &page.page_id, &sender).await?;
     let now = outgoing.clock.now();
-    let mut tx = outgoing.db.begin().await?;
+    let mut tx = crate::db::begin(&outgoing.db).await?;
     let about = About { tenant, widget: page.widget, sender: &sender, at: now };
     told::hand_over(&mut tx, about, None, now).await?;
     tx.commit().await?;

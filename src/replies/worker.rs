@@ -153,7 +153,7 @@ impl Sender {
     /// Claims up to `most` messages; and when to look again, if only somebody's pace stands in the way.
     async fn claim(&self, now: Moment, most: usize) -> anyhow::Result<(Vec<Job>, Option<Moment>)> {
         let (mut jobs, mut skipped, mut look_at) = (Vec::new(), Skipped::default(), None);
-        let mut tx = self.shared.outgoing.db.begin().await?;
+        let mut tx = crate::db::begin(&self.shared.outgoing.db).await?;
         for _ in 0..MOST_PASSES {
             let mut due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants).await?;
             let (is_all, known) = (due.len() < claims::MOST_LOOKED_AT, skipped.count());

@@ -107,7 +107,7 @@ pub async fn write(
     draft: Draft,
     now: Moment,
 ) -> Result<Value, WriteError> {
-    let mut tx = db.begin().await?;
+    let mut tx = crate::db::begin(db).await?;
     let mut locked = rooms::store::lock(&mut tx, tenant, room).await?.ok_or(WriteError::NoSuchRoom)?;
     if let Some(first) = find_first(&mut tx, tenant, writer, &draft, now).await? {
         return Ok(first);

@@ -65,13 +65,22 @@ pub enum Received {
     },
 }
 
-/// Stores what came, in order; opens rooms where there are none. One outcome for each item, in the order of `items`.
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// One outcome for each item, in their order.
+    pub outcomes: Vec<Received>,
+    /// Whose rooms were opened by it: there may be somebody to assign, a text to send, a profile to ask for.
+    pub opened: BTreeSet<TenantId>,
+}
+
+/// Stores what came, in order; opens rooms where there are none.
 ///
 /// The caller holds whatever keeps two workers from applying one sender's items at once.
 ///
 /// # Errors
 /// The database's.
-pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> sqlx::Result<Vec<Received>> {
+pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> sqlx::Result<Batch> {
     let Stored { messages: mut known, early } = find_known(tx, items).await?;
     let mut seen = HashSet::new();
     let fresh: Vec<&Inbound> = items
@@ -82,8 +91,9 @@ pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> s
         })
         .collect();
     let mut new: HashSet<MessageId> = HashSet::new();
+    let mut opened = BTreeSet::new();
     if !fresh.is_empty() {
-        for message in store_fresh(tx, &fresh, &known, &early, now).await? {
+        for message in store_fresh(tx, &fresh, &known, &early, &mut opened, now).await? {
             new.insert(message.view.id);
             let external_id = message.view.external_id.clone().unwrap_or_default();
             known.insert((message.widget, external_id), (message.view.id, message.view.room_id));
@@ -94,7 +104,7 @@ pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> s
         // The first of several with one id is the one that was stored.
         if new.remove(&message) { Received::Stored { room, message } } else { Received::Duplicate { room, message } }
     });
-    Ok(outcomes.collect())
+    Ok(Batch { outcomes: outcomes.collect(), opened })
 }
 
 type Known = HashMap<(WidgetId, String), (MessageId, RoomId)>;
@@ -140,6 +150,7 @@ async fn store_fresh(
     fresh: &[&Inbound],
     known: &Known,
     early: &HashSet<(WidgetId, String)>,
+    opened_for: &mut BTreeSet<TenantId>,
     now: Moment,
 ) -> sqlx::Result<Vec<NewMessage>> {
     let mut talks = load_talks(tx, fresh, now).await?;
@@ -194,6 +205,7 @@ async fn store_fresh(
     let turned_away = limits::settle(&mut opened, &limits);
     told.retain(|it| turned_away.iter().all(|away| away.1 != it.1));
     let changed = if early.is_empty() { Vec::new() } else { apply_early(tx, &mut messages).await? };
+    opened_for.extend(opened.iter().map(|it| it.tenant));
     store::receive::insert_rooms(tx, &opened, now).await?;
     decisions::note_opened(tx, &opened, now).await?;
     store::insert_messages(tx, &messages).await?;

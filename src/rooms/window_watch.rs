@@ -38,7 +38,7 @@ impl Worker for WindowWatch {
 
     async fn step(&self) -> anyhow::Result<Step> {
         let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let mut tx = crate::db::begin(&self.db).await?;
         let rooms = store::lock_window_looks(&mut tx, now, MOST_AT_ONCE).await?;
         if rooms.is_empty() {
             return Ok(Step::Idle);

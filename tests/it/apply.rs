@@ -154,7 +154,7 @@ async fn a_killed_process_lets_go_of_its_strands() {
                 .unwrap();
         let held: Vec<_> = held.into_iter().map(|it| (chatgate::ids::TenantId(it.0), it.1)).collect();
         // A process that is in the middle of applying.
-        let mut dying = world.db.begin().await.unwrap();
+        let mut dying = chatgate::db::begin(&world.db).await.unwrap();
         assert_eq!(store::try_lock_strands(&mut dying, &held, 1000).await.unwrap(), held);
         let survivor = other_process(world);
         for _ in 0..6 {
@@ -209,7 +209,7 @@ async fn a_room_that_is_held_up_holds_up_nobody_else() {
         let everybody: Vec<_> = (0..40).map(|psid| said(psid, "first")).collect();
         post(world, &world.admin, &world.widget, &everybody).await;
         world.settle().await;
-        let mut holding = world.db.begin().await.unwrap();
+        let mut holding = chatgate::db::begin(&world.db).await.unwrap();
         sqlx::query(
             "select from rooms r join contacts c on c.id = r.contact_id where c.sender_id = '7007' for update of r",
         )

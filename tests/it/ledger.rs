@@ -254,7 +254,7 @@ async fn days_are_kept_whole_and_dropped_whole() {
         assert_eq!(items(&world.admin, "").await.len(), 2);
         // Past keeping: the first days go, unless somebody is reading them.
         world.pass(15 * 24 * 3600).await;
-        let mut reader = world.db.begin().await.unwrap();
+        let mut reader = chatgate::db::begin(&world.db).await.unwrap();
         sqlx::query("select count(*) from ledger").execute(&mut *reader).await.unwrap();
         let dropped = keep(30).await;
         assert_eq!(items(&world.admin, "").await.len(), 2, "{dropped} were dropped while they were read");

@@ -38,7 +38,7 @@ pub async fn replies(
     due_at: DateTime<Utc>,
 ) -> anyhow::Result<()> {
     let (at, due) = (now.to_rfc3339(), due_at.to_rfc3339());
-    let mut tx = db.begin().await?;
+    let mut tx = chatgate::db::begin(db).await?;
     let chosen = format!(
         "create temporary table chosen on commit drop as
         select *, row_number() over (order by place, md5(id::text)) as nth

@@ -51,7 +51,7 @@ async fn claim_all(db: &PgPool, first: u128) -> anyhow::Result<()> {
 /// False if the queue has no room, or none of its agents a free seat.
 async fn claim_one(db: &PgPool, queue: QueueId) -> anyhow::Result<bool> {
     let now = Clock::System.now();
-    let mut tx = db.begin().await?;
+    let mut tx = chatgate::db::begin(db).await?;
     let room: Option<Uuid> = sqlx::query_scalar(
         "select id
         from rooms

@@ -200,7 +200,7 @@ pub async fn postpone_page(
 
 /// A Page has been connected again: its replies may go at once.
 pub async fn release_page(db: &PgPool, tenant: TenantId, widget: WidgetId, now: Moment) -> sqlx::Result<()> {
-    let mut tx = db.begin().await?;
+    let mut tx = crate::db::begin(db).await?;
     sqlx::query!(
         "update widgets set paused_until = null where tenant_id = $1 and id = $2 and paused_until is not null",
         tenant.0,

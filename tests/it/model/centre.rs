@@ -382,7 +382,7 @@ impl<'m> Centre<'m> {
                 place: Place::Queue { queue, held: None, limit: None },
             })
             .collect();
-        let mut tx = dispatch.db.begin().await?;
+        let mut tx = chatgate::db::begin(&dispatch.db).await?;
         // Intake applies a sender's items one after the other, in whichever process.
         sqlx::query("select pg_advisory_xact_lock(16)").execute(&mut *tx).await?;
         receive(&mut tx, &items, now).await?;
