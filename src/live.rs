@@ -9,19 +9,22 @@ use std::{
 
 use sqlx::PgPool;
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 use crate::{
     crew::Crew,
     db::bell::Bell,
     ids::{TenantId, UserId},
     rooms::{
-        events::{Cursor, EventView, Logged},
+        events::{Cursor, Logged},
         store,
     },
 };
 
-/// Events that a slow stream may be behind before it reads the log again.
+/// Events that a slow stream of all of a tenant's events may be behind before it reads the log again.
 const KEPT: usize = 512;
+/// The same for an agent's, who sees few of them.
+const KEPT_FOR_AGENT: usize = 64;
 /// Events read at once.
 const PAGE: i64 = 500;
 /// How often the log is looked at when nobody rings: the net for a lost ring.
@@ -38,12 +41,6 @@ pub struct Reader {
     pub agent: Option<UserId>,
 }
 
-impl Reader {
-    fn may_see(&self, event: &Logged) -> bool {
-        self.agent.is_none_or(|me| event.agents.contains(&Some(me.0)))
-    }
-}
-
 /// Hands out streams. Cheap to clone.
 #[derive(Clone)]
 pub struct Live {
@@ -56,7 +53,36 @@ type Tails = Arc<Mutex<HashMap<TenantId, Weak<Tail>>>>;
 /// The end of one tenant's log, as far as it has been read.
 struct Tail {
     at: Mutex<Cursor>,
-    sender: broadcast::Sender<Arc<Logged>>,
+    /// To those who see everything.
+    all: Sender,
+    /// To agents, each of what concerns them: nobody is woken for others' events, of which there are many times more.
+    agents: Mutex<HashMap<Uuid, Sender>>,
+}
+
+type Sender = broadcast::Sender<Arc<Logged>>;
+
+impl Tail {
+    fn subscribe(&self, reader: Reader) -> broadcast::Receiver<Arc<Logged>> {
+        let Some(agent) = reader.agent else { return self.all.subscribe() };
+        let mut agents = unpoisoned(&self.agents);
+        agents.retain(|_, sender| sender.receiver_count() > 0);
+        agents.entry(agent.0).or_insert_with(|| broadcast::channel(KEPT_FOR_AGENT).0).subscribe()
+    }
+
+    /// Moves on to an event and hands it to whom it concerns.
+    fn send(&self, event: Logged) {
+        *unpoisoned(&self.at) = event.cursor;
+        let event = Arc::new(event);
+        // Nobody listens at this moment: fine, here and below.
+        drop(self.all.send(Arc::clone(&event)));
+        let agents = unpoisoned(&self.agents);
+        let [one, other] = event.agents;
+        for agent in [one, other.filter(|_| other != one)].into_iter().flatten() {
+            if let Some(sender) = agents.get(&agent) {
+                drop(sender.send(Arc::clone(&event)));
+            }
+        }
+    }
 }
 
 impl Live {
@@ -79,7 +105,7 @@ impl Live {
     pub async fn follow(&self, reader: Reader, after: Option<Cursor>) -> sqlx::Result<Stream> {
         let tail = self.tail(reader.tenant).await?;
         // First listen, then read the log: what lies between comes twice and is recognised by its cursor.
-        let news = tail.sender.subscribe();
+        let news = tail.subscribe(reader);
         let at = match after {
             Some(after) => after,
             None => store::load_end(&self.db).await?,
@@ -97,7 +123,7 @@ impl Live {
         after: Cursor,
         limit: usize,
         wait: Duration,
-    ) -> sqlx::Result<(Vec<EventView>, Cursor)> {
+    ) -> sqlx::Result<(Vec<Arc<Logged>>, Cursor)> {
         let mut stream = self.follow(reader, Some(after)).await?;
         let mut events = Vec::new();
         let deadline = tokio::time::Instant::now() + wait;
@@ -112,7 +138,7 @@ impl Live {
                 }
             } else if let Some(event) = stream.buffer.pop_front() {
                 stream.at = event.cursor;
-                events.push(event.event.clone());
+                events.push(event);
             }
         }
         Ok((events, stream.at))
@@ -129,7 +155,8 @@ impl Live {
             return Ok(tail);
         }
         tails.retain(|_, tail| tail.strong_count() > 0);
-        let tail = Arc::new(Tail { at: Mutex::new(from), sender: broadcast::channel(KEPT).0 });
+        let tail = Tail { at: Mutex::new(from), all: broadcast::channel(KEPT).0, agents: Mutex::default() };
+        let tail = Arc::new(tail);
         tails.insert(tenant, Arc::downgrade(&tail));
         Ok(tail)
     }
@@ -213,10 +240,9 @@ impl LogReader {
         let read = store::list_news(&self.db, &after, PAGE).await?;
         let tails: HashMap<TenantId, Arc<Tail>> = due.into_iter().collect();
         for (tenant, event) in read.events {
-            let Some(tail) = tails.get(&tenant) else { continue };
-            *unpoisoned(&tail.at) = event.cursor;
-            // Nobody listens at this moment: fine.
-            drop(tail.sender.send(Arc::new(event)));
+            if let Some(tail) = tails.get(&tenant) {
+                tail.send(event);
+            }
         }
         let is_held_back = !read.held_back.is_empty() && read.full.is_empty();
         news.tenants.extend(read.full.into_iter().chain(read.held_back));
@@ -266,18 +292,17 @@ impl Stream {
     ///
     /// # Errors
     /// The database's; the stream can be asked again.
-    pub async fn next(&mut self) -> sqlx::Result<EventView> {
+    pub async fn next(&mut self) -> sqlx::Result<Arc<Logged>> {
         loop {
             if self.has_more().await?
                 && let Some(event) = self.buffer.pop_front()
             {
                 self.at = event.cursor;
-                return Ok(event.event.clone());
+                return Ok(event);
             }
             match self.news.recv().await {
                 Ok(event) if event.cursor <= self.at => {}
-                Ok(event) if self.reader.may_see(&event) => self.buffer.push_back(event),
-                Ok(event) => self.at = event.cursor,
+                Ok(event) => self.buffer.push_back(event),
                 Err(broadcast::error::RecvError::Lagged(_)) => self.behind = true,
                 // The reader's task ended with the process, or for want of followers a moment ago: the log knows.
                 Err(broadcast::error::RecvError::Closed) => {
@@ -291,13 +316,10 @@ impl Stream {
     /// Fills the buffer from the log if the stream is behind; whether there is anything in it.
     async fn has_more(&mut self) -> sqlx::Result<bool> {
         while self.behind && self.buffer.is_empty() {
-            let events = store::list_events(&self.db, self.reader.tenant, self.at, PAGE).await?;
+            let Reader { tenant, agent } = self.reader;
+            let events = store::list_events(&self.db, tenant, agent, self.at, PAGE).await?;
             self.behind = i64::try_from(events.len()).unwrap_or(0) == PAGE;
-            let last = events.last().map(|it| it.cursor);
-            self.buffer.extend(events.into_iter().filter(|it| self.reader.may_see(it)).map(Arc::new));
-            if let (true, Some(last)) = (self.buffer.is_empty(), last) {
-                self.at = last;
-            }
+            self.buffer.extend(events.into_iter().map(Arc::new));
         }
         Ok(!self.buffer.is_empty())
     }

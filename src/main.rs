@@ -17,6 +17,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+/// The C library's allocator keeps what passwords and bursts once needed, and takes a fifth of the gateway's time under load.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A contact-center chat gateway for Facebook Pages.
 #[derive(Parser)]
 #[command(version, about)]

@@ -69,7 +69,7 @@ pub async fn change(
         room: None,
         agent: staff.user(),
         former_agent: None,
-        data: shown(&view),
+        data: events::written(&view),
     };
     events::append(&mut tx, now, &[event]).await?;
     tx.commit().await?;

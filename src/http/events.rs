@@ -1,6 +1,6 @@
 //! `/events`: the tenant's log, as a stream or page by page.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -25,7 +25,7 @@ use crate::{
     live::{Reader, Stream},
     people::Staff,
     queues::store::presence::mark_streaming,
-    rooms::events::{Cursor, EventView},
+    rooms::events::{Cursor, EventView, Logged},
 };
 
 /// Longest wait of a pull, in seconds.
@@ -50,7 +50,8 @@ pub struct From {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Events {
     /// In the order of the log.
-    items: Vec<EventView>,
+    #[schema(value_type = Vec<EventView>)]
+    items: Vec<Arc<Logged>>,
     /// Give it as `after`.
     next: String,
 }
@@ -139,8 +140,8 @@ async fn next(stream: &mut Stream) -> Event {
     loop {
         match stream.next().await {
             Ok(event) => {
-                let event_id = event.id.clone();
-                if let Ok(shown) = Event::default().id(event_id).event(&event.kind).json_data(&event) {
+                let event = &event.event;
+                if let Ok(shown) = Event::default().id(&event.id).event(&event.kind).json_data(event) {
                     return shown;
                 }
             }

@@ -39,6 +39,12 @@ const MOST_UNDER_WAY_KIB: usize = 32 * 1024;
 const MOST_ITEMS: usize = 1000;
 /// Meta wants an answer within 5 s; past this the caller is told to come again.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// The door is pressed when so many requests wait together, and the first of them for so long: another wrote or applied meanwhile.
+const PRESSED_BY: usize = 64;
+/// See [`PRESSED_BY`]. A write of that many takes a third of it.
+const PRESSED_AFTER: Duration = Duration::from_millis(15);
+/// How long the appliers hold back after a write under pressure: more than the next write takes.
+const HOLD_BACK: Duration = Duration::from_millis(20);
 /// How long an app's secrets may be kept in memory without asking again; changes ring the bell at once.
 const KEYS_KEPT: Duration = Duration::from_secs(30);
 /// How often the time of an app's last event is noted.
@@ -329,6 +335,7 @@ impl Writer {
     /// Takes everything that waits, writes it in one statement, answers all, repeats: alone, a message waits for nothing; under load,
     /// batches grow by themselves.
     async fn run(self, mut waiting: mpsc::Receiver<Job>, stop: tokio_util::sync::CancellationToken) {
+        let mut is_pressed = false;
         loop {
             let first = tokio::select! {
                 job = waiting.recv() => job,
@@ -346,7 +353,14 @@ impl Writer {
                 count += job.items.len();
                 jobs.push(job);
             }
+            let (first, many) = (jobs[0].since, jobs.len() >= PRESSED_BY);
             self.write(jobs).await;
+            // Once they hold back, writes are quick again; it is over when fewer come.
+            let now = Instant::now();
+            is_pressed = many && (is_pressed || now - first >= PRESSED_AFTER);
+            if is_pressed {
+                self.strands.hold_back(now, now + HOLD_BACK);
+            }
         }
     }
 

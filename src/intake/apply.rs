@@ -70,6 +70,7 @@ impl Worker for Applier {
                     self.strands.add(tenant, 1 << shard);
                 }
             }
+            Task::Yield(pause) => tokio::time::sleep(pause).await,
             Task::Rest(Some(pause)) if pause <= BUSY_REST => tokio::time::sleep(pause).await,
             Task::Rest(_) => return Ok(Step::Idle),
         }

@@ -19,10 +19,24 @@ use crate::ids::TenantId;
 /// How often the ledger is searched for what nobody told us about: how late a dead process's items are taken over.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
+/// While the door is pressed, appliers take one share in this time: a trickle that still passes everybody's messages on, each tenant
+/// the same part, and leaves the machine to accepting.
+const TRICKLE: Duration = Duration::from_millis(300);
+/// How long the door may go before the appliers. A longer rush is no rush but what has to be applied as it comes.
+const LONGEST_RUSH: Duration = Duration::from_secs(30);
+
 /// Some of a tenant's shards: bit n is shard n.
 pub type Shards = u16;
 
 const _: () = assert!(SHARDS as u32 == Shards::BITS, "a bit for each shard");
+
+/// The door is pressed.
+#[derive(Clone, Copy, Debug)]
+struct Rush {
+    since: Instant,
+    until: Instant,
+    trickled: Instant,
+}
 
 /// One strand.
 pub type Strand = (TenantId, i16);
@@ -34,6 +48,8 @@ pub enum Task {
     Apply(Share),
     /// Search the ledger and [`Strands::add`] what is found.
     Look,
+    /// Nothing for this time, whatever is added: the door goes first.
+    Yield(Duration),
     /// Nothing, unless somebody adds something, or this time passes.
     Rest(Option<Duration>),
 }
@@ -49,6 +65,7 @@ struct Inner {
     looked: Option<Instant>,
     /// Somebody works at a slow strand; no second applier does.
     slow_at_work: bool,
+    rush: Option<Rush>,
     tenants: HashMap<TenantId, Tenant>,
     /// Tenants with something to deal out, in the order of their turns.
     ring: VecDeque<TenantId>,
@@ -81,6 +98,7 @@ impl Strands {
             at_work: 0,
             looked: None,
             slow_at_work: false,
+            rush: None,
             tenants: HashMap::new(),
             ring: VecDeque::new(),
         })))
@@ -96,6 +114,14 @@ impl Strands {
         self.lock().looked = None;
     }
 
+    /// Webhooks come faster than they can be written beside the appliers' work: until then, the door goes first, unless it has for too
+    /// long already. What it accepts is safe and waits; what it could not accept would be sent again, or lost.
+    pub fn hold_back(&self, now: Instant, until: Instant) {
+        let mut inner = self.lock();
+        let rush = inner.rush.filter(|it| it.until >= now || now < it.since + 2 * LONGEST_RUSH);
+        inner.rush = Some(rush.map_or(Rush { since: now, until, trickled: now }, |it| Rush { until, ..it }));
+    }
+
     /// What an applier should do next.
     #[must_use]
     pub fn next(&self, now: Instant) -> Task {
@@ -103,6 +129,9 @@ impl Strands {
         if inner.looked.is_none_or(|it| now.duration_since(it) >= LOOK_EVERY) {
             inner.looked = Some(now);
             return Task::Look;
+        }
+        if let Some(pause) = inner.trickle(now) {
+            return Task::Yield(pause);
         }
         inner.wake(now);
         let slow = inner.deal_slow();
@@ -131,6 +160,17 @@ impl Inner {
         } else if tenant.ready() != 0 && !self.ring.contains(&id) {
             self.ring.push_back(id);
         }
+    }
+
+    /// How long to wait for the door.
+    fn trickle(&mut self, now: Instant) -> Option<Duration> {
+        let rush = self.rush.as_mut().filter(|it| now < it.until && now < it.since + LONGEST_RUSH)?;
+        let turn = rush.trickled + TRICKLE;
+        if now >= turn {
+            rush.trickled = now;
+            return None;
+        }
+        Some(turn.min(rush.until).duration_since(now))
     }
 
     /// What has rested may be tried again.
@@ -371,6 +411,37 @@ mod tests {
         assert_eq!(takes(&strands, until).strands, [(tenant(1), 0), (tenant(1), 2)]);
         drop(slow);
         assert_eq!(takes(&strands, until).strands.len(), 3, "it was not slow again");
+    }
+
+    #[test]
+    fn while_the_door_is_pressed_appliers_take_one_share_now_and_then() {
+        let (strands, now) = strands(2);
+        strands.add(tenant(1), 0b1111);
+        let ms = Duration::from_millis;
+        strands.hold_back(now, now + ms(20));
+        assert!(matches!(strands.next(now), Task::Yield(pause) if pause == ms(20)));
+        drop(takes(&strands, now + ms(20)));
+        for nth in 0..40 {
+            strands.hold_back(now + ms(10 * nth), now + ms(10 * nth + 20));
+        }
+        let share = takes(&strands, now + ms(400));
+        assert!(matches!(strands.next(now + ms(400)), Task::Yield(_)), "the other one waits");
+        drop(share);
+        assert!(matches!(strands.next(now + ms(401)), Task::Yield(_)), "and so does the first now");
+    }
+
+    #[test]
+    fn a_rush_that_does_not_end_is_none() {
+        let (strands, now) = strands(2);
+        strands.add(tenant(1), 0b1111);
+        let rushed = |strands: &Strands, seconds: u64| {
+            let at = now + Duration::from_secs(seconds);
+            strands.hold_back(at, at + Duration::from_secs(1));
+            drop(strands.next(at)); // the look into the ledger
+            matches!(strands.next(at), Task::Yield(_)) || matches!(strands.next(at), Task::Yield(_))
+        };
+        assert!((0..29).all(|second| rushed(&strands, second)));
+        assert!((31..59).all(|second| !rushed(&strands, second)), "the appliers have waited long enough");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     rooms::{
         self,
         decisions::{self, Decision, NewDecision, Reason},
-        events::{self, Kind, NewEvent, shown},
+        events::{self, Kind, NewEvent},
     },
 };
 
@@ -75,7 +75,7 @@ pub(super) async fn set(
     }
     let agent = store::find_view(tx, tenant, user, now).await?;
     if let Some(agent) = &agent {
-        let data = shown(agent);
+        let data = events::written(agent);
         let event = NewEvent {
             tenant,
             kind: Kind::AgentStatusChanged,

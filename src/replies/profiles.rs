@@ -14,7 +14,7 @@ use crate::{
     ids::{RoomId, TenantId},
     rooms::{
         self,
-        events::{self, Kind, NewEvent, shown},
+        events::{self, Kind, NewEvent},
     },
 };
 
@@ -68,7 +68,7 @@ async fn ask(outgoing: &Outgoing, it: &store::Nameless) -> anyhow::Result<()> {
         && let Some(view) = rooms::store::find_view(&mut tx, it.tenant, room, now).await?
     {
         let mut event = NewEvent::room(it.tenant, Kind::ContactUpdated, &view);
-        event.data = shown(&view.contact);
+        event.data = events::written(&view.contact);
         events::append(&mut tx, now, &[event]).await?;
     }
     tx.commit().await?;

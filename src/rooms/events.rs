@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -91,7 +91,7 @@ pub struct NewEvent {
     /// The agent who lost the room by it.
     pub former_agent: Option<UserId>,
     /// The resource, as the API shows it.
-    pub data: Value,
+    pub data: Box<RawValue>,
 }
 
 impl NewEvent {
@@ -99,19 +99,19 @@ impl NewEvent {
     #[must_use]
     pub fn room(tenant: TenantId, kind: Kind, room: &RoomView) -> Self {
         let agent = room.agent.as_ref().map(|it| UserId(it.id)).or(room.offer.as_ref().map(|it| it.agent_id));
-        Self { tenant, kind, room: Some(room.id), agent, former_agent: None, data: shown(room) }
+        Self { tenant, kind, room: Some(room.id), agent, former_agent: None, data: written(room) }
     }
 
     /// A message was written or changed, in a room held by `agent`.
     #[must_use]
     pub fn message(tenant: TenantId, kind: Kind, message: &MessageView, agent: Option<UserId>) -> Self {
-        Self { tenant, kind, room: Some(message.room_id), agent, former_agent: None, data: shown(message) }
+        Self { tenant, kind, room: Some(message.room_id), agent, former_agent: None, data: written(message) }
     }
 
     /// A widget works, or has stopped working.
     #[must_use]
     pub fn widget_health(tenant: TenantId, widget: &Widget) -> Self {
-        let data = shown(widget);
+        let data = written(widget);
         Self { tenant, kind: Kind::WidgetHealthChanged, room: None, agent: None, former_agent: None, data }
     }
 
@@ -127,6 +127,12 @@ impl NewEvent {
 #[must_use]
 pub fn shown(resource: &impl Serialize) -> Value {
     serde_json::to_value(resource).expect("the API's resources have text keys only")
+}
+
+/// The same, as text: it is only passed on.
+#[must_use]
+pub fn written(resource: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(resource).expect("the API's resources have text keys only")
 }
 
 /// Appends events in the caller's transaction; ring the bell after its commit.
@@ -154,7 +160,8 @@ pub struct EventView {
     /// Where, if in a room.
     pub room_id: Option<RoomId>,
     /// The resource as it was then.
-    pub data: Value,
+    #[schema(value_type = Object)]
+    pub data: Box<RawValue>,
 }
 
 /// A place in the log.
@@ -182,12 +189,15 @@ impl std::str::FromStr for Cursor {
     }
 }
 
-/// A stored event with who may see it.
-#[derive(Clone, Debug)]
+/// A stored event with who may see it. Written as what is shown of it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
 pub struct Logged {
     /// Its place.
+    #[serde(skip)]
     pub cursor: Cursor,
     /// Agents who may see it.
+    #[serde(skip)]
     pub agents: [Option<Uuid>; 2],
     /// What is shown.
     pub event: EventView,

@@ -429,7 +429,7 @@ async fn announce(
     }
     for (tenant, view) in changed {
         let mut event = NewEvent::room(*tenant, Kind::ContactUpdated, view);
-        event.data = shown(&view.contact);
+        event.data = events::written(&view.contact);
         log.push(event);
     }
     log.extend(referred.iter().map(|(tenant, view)| NewEvent::room(*tenant, Kind::RoomUpdated, view)));

@@ -11,7 +11,8 @@ pub use windows::*;
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, PgPool};
+use serde_json::{Value, value::RawValue};
+use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -402,11 +403,11 @@ pub async fn insert_messages(tx: &mut PgConnection, messages: &[NewMessage]) -> 
         column!(|it| it.view.direction) as &[Direction],
         column!(|it| it.view.author.kind) as &[AuthorKind],
         column!(|it| it.view.author.id) as &[Option<Uuid>],
-        column!(|it| it.view.author.name.clone()),
-        column!(|it| it.view.content.clone()),
+        column!(|it| &*it.view.author.name) as &[&str],
+        column!(|it| Json(&it.view.content)) as &[Json<&Value>],
         column!(|it| it.view.reply_to.map(|id| id.0)) as &[Option<Uuid>],
         column!(|it| it.view.status) as &[Delivery],
-        column!(|it| it.view.external_id.clone()) as &[Option<String>],
+        column!(|it| it.view.external_id.as_deref()) as &[Option<&str>],
         column!(|it| it.view.created_at),
         column!(|it| it.view.sent_at) as &[Option<Moment>],
     )
@@ -542,30 +543,38 @@ pub async fn insert_events(tx: &mut PgConnection, now: Moment, events: &[NewEven
         from unnest($2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::jsonb[]) as e",
         now,
         column!(|it| it.tenant.0),
-        column!(|it| it.kind.name().to_owned()),
+        column!(|it| it.kind.name()) as &[&str],
         column!(|it| it.room.map(|id| id.0)) as &[Option<Uuid>],
         column!(|it| it.agent.map(|id| id.0)) as &[Option<Uuid>],
         column!(|it| it.former_agent.map(|id| id.0)) as &[Option<Uuid>],
-        column!(|it| it.data.clone()),
+        column!(|it| Json(&*it.data)) as &[Json<&RawValue>],
     )
     .execute(tx)
     .await?;
     Ok(())
 }
 
-/// Events behind `after` that no running transaction can still be overtaking.
-pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i64) -> sqlx::Result<Vec<Logged>> {
+/// Events behind `after` that no running transaction can still be overtaking; only those that concern `agent`, if one is given.
+pub async fn list_events(
+    db: &PgPool,
+    tenant: TenantId,
+    agent: Option<UserId>,
+    after: Cursor,
+    limit: i64,
+) -> sqlx::Result<Vec<Logged>> {
     let rows = sqlx::query!(
-        r#"select xid::text::bigint as "xid!", seq, at, kind, room_id, agent_id, former_agent_id, data
+        r#"select xid::text::bigint as "xid!", seq, at, kind, room_id, agent_id, former_agent_id, data as "data: Json<Box<RawValue>>"
         from events
         where tenant_id = $1
           and (xid, seq) > ($2::text::xid8, $3)
           and xid < pg_snapshot_xmin(pg_current_snapshot())
+          and ($4::uuid is null or $4 in (agent_id, former_agent_id))
         order by xid, seq
-        limit $4"#,
+        limit $5"#,
         tenant.0,
         after.xid.to_string(),
         after.seq,
+        agent.map(|it| it.0),
         limit,
     )
     .fetch_all(db)
@@ -577,7 +586,7 @@ pub async fn list_events(db: &PgPool, tenant: TenantId, after: Cursor, limit: i6
             kind: it.kind,
             at: it.at,
             room_id: it.room_id.map(RoomId),
-            data: it.data,
+            data: it.data.0,
         };
         Logged { cursor, agents: [it.agent_id, it.former_agent_id], event }
     });
@@ -599,7 +608,7 @@ pub struct News {
 pub async fn list_news(db: &PgPool, after: &[(TenantId, Cursor)], limit: i64) -> sqlx::Result<News> {
     let rows = sqlx::query!(
         r#"select f.tenant_id as "tenant_id!", e.xid::text::bigint as "xid!", e.seq, e.at, e.kind, e.room_id, e.agent_id,
-            e.former_agent_id, e.is_settled as "is_settled!", case when e.is_settled then e.data end as data
+            e.former_agent_id, e.is_settled as "is_settled!", case when e.is_settled then e.data end as "data: Json<Box<RawValue>>"
         from unnest($1::uuid[], $2::text[], $3::bigint[]) as f (tenant_id, xid, seq)
         cross join lateral (
             select *, xid < pg_snapshot_xmin(pg_current_snapshot()) as is_settled
@@ -619,7 +628,7 @@ pub async fn list_news(db: &PgPool, after: &[(TenantId, Cursor)], limit: i64) ->
     for it in rows {
         let tenant = TenantId(it.tenant_id);
         *counts.entry(tenant).or_default() += 1;
-        let Some(data) = it.data.filter(|_| it.is_settled) else {
+        let Some(Json(data)) = it.data.filter(|_| it.is_settled) else {
             if news.held_back.last() != Some(&tenant) {
                 news.held_back.push(tenant);
             }

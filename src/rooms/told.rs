@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     Author, AuthorKind, Delivery, Direction,
-    events::{self, Kind, NewEvent, shown},
+    events::{self, Kind, NewEvent},
     say::{self, Came},
     store::{self, receive as known, told as sql},
 };
@@ -176,7 +176,7 @@ async fn announce_contact(
 ) -> sqlx::Result<()> {
     let Some(view) = contacts::store::find(tx, tenant, contact).await? else { return Ok(()) };
     let (room, agent) = sql::find_newest_room(tx, tenant, contact).await?.unzip();
-    let (agent, data) = (agent.flatten(), shown(&view));
+    let (agent, data) = (agent.flatten(), events::written(&view));
     events::append(tx, now, &[NewEvent { tenant, kind: Kind::ContactUpdated, room, agent, former_agent: None, data }])
         .await
 }
