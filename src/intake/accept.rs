@@ -44,7 +44,7 @@ const PRESSED_BY: usize = 64;
 /// See [`PRESSED_BY`]. A write of that many takes a third of it.
 const PRESSED_AFTER: Duration = Duration::from_millis(15);
 /// How long the appliers hold back after a write under pressure: more than the next write takes.
-const HOLD_BACK: Duration = Duration::from_millis(20);
+const HOLD_BACK: Duration = Duration::from_millis(60);
 /// How long an app's secrets may be kept in memory without asking again; changes ring the bell at once.
 const KEYS_KEPT: Duration = Duration::from_secs(30);
 /// How often the time of an app's last event is noted.

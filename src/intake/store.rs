@@ -216,6 +216,14 @@ const MOST_FOUND: i64 = 10_000;
 
 /// Strands in which something waits, found by leaping from one to the next in the index, so that the length of a backlog does not matter.
 pub async fn list_pending_strands(db: &PgPool) -> sqlx::Result<Vec<Strand>> {
+    let mut tx = crate::db::begin(db).await?;
+    // Else all that waits is sorted once for each strand, because tables that were small when they were analyzed are cheap to sort.
+    sqlx::query!(
+        "select set_config('enable_seqscan', 'off', true) as no_tables, set_config('enable_bitmapscan', 'off', true) as no_bitmaps,
+            set_config('enable_sort', 'off', true) as no_sorting"
+    )
+    .fetch_one(&mut *tx)
+    .await?;
     let rows = sqlx::query!(
         r#"with recursive strand as (
             (select tenant_id, shard
@@ -238,8 +246,9 @@ pub async fn list_pending_strands(db: &PgPool) -> sqlx::Result<Vec<Strand>> {
         limit $1"#,
         MOST_FOUND,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(rows.into_iter().map(|it| (TenantId(it.tenant_id), it.shard)).collect())
 }
 
