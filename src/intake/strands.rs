@@ -19,6 +19,9 @@ use crate::ids::TenantId;
 /// How often the ledger is searched for what nobody told us about: how late a dead process's items are taken over.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
+/// A second applier joins when the first has been at work for so long: where one keeps up, two would only make smaller batches, which
+/// cost more for each message.
+const JOINS_AFTER: Duration = Duration::from_millis(10);
 /// While the door is pressed, appliers take one share in this time: a trickle that still passes everybody's messages on, each tenant
 /// the same part, and leaves the machine to accepting.
 const TRICKLE: Duration = Duration::from_millis(300);
@@ -48,7 +51,7 @@ pub enum Task {
     Apply(Share),
     /// Search the ledger and [`Strands::add`] what is found.
     Look,
-    /// Nothing for this time, whatever is added: the door goes first.
+    /// Nothing for this time, whatever is added: the door goes first, or somebody at work may manage alone.
     Yield(Duration),
     /// Nothing, unless somebody adds something, or this time passes.
     Rest(Option<Duration>),
@@ -62,6 +65,8 @@ pub struct Strands(Arc<Mutex<Inner>>);
 struct Inner {
     appliers: usize,
     at_work: usize,
+    /// When the last of them began.
+    began: Option<Instant>,
     looked: Option<Instant>,
     /// Somebody works at a slow strand; no second applier does.
     slow_at_work: bool,
@@ -96,6 +101,7 @@ impl Strands {
         Self(Arc::new(Mutex::new(Inner {
             appliers,
             at_work: 0,
+            began: None,
             looked: None,
             slow_at_work: false,
             rush: None,
@@ -133,6 +139,9 @@ impl Strands {
         if let Some(pause) = inner.trickle(now) {
             return Task::Yield(pause);
         }
+        if let Some(pause) = inner.joins_in(now) {
+            return Task::Yield(pause);
+        }
         inner.wake(now);
         let slow = inner.deal_slow();
         let is_slow = slow.is_some();
@@ -142,6 +151,7 @@ impl Strands {
             return Task::Rest(rested.map(|until| until.duration_since(now)));
         }
         inner.at_work += 1;
+        inner.began = Some(now);
         let (left, of) = (strands.clone(), self.clone());
         Task::Apply(Share { strands, left, slow: Vec::new(), busy: Vec::new(), is_slow, of })
     }
@@ -171,6 +181,12 @@ impl Inner {
             return None;
         }
         Some(turn.min(rush.until).duration_since(now))
+    }
+
+    /// How long to wait whether those at work manage alone.
+    fn joins_in(&self, now: Instant) -> Option<Duration> {
+        let joins = self.began.filter(|_| self.at_work > 0)? + JOINS_AFTER;
+        (now < joins).then(|| joins.duration_since(now))
     }
 
     /// What has rested may be tried again.
@@ -315,9 +331,17 @@ mod tests {
         (strands, now)
     }
 
+    /// What the next applier does, if those at work take long.
+    fn next(strands: &Strands, now: Instant) -> Task {
+        match strands.next(now) {
+            Task::Yield(pause) => next(strands, now + pause),
+            task => task,
+        }
+    }
+
     #[track_caller]
     fn takes(strands: &Strands, now: Instant) -> Share {
-        match strands.next(now) {
+        match next(strands, now) {
             Task::Apply(share) => share,
             other => panic!("nothing is dealt out: {other:?}"),
         }
@@ -335,7 +359,7 @@ mod tests {
         (1..=5).for_each(|it| strands.add(tenant(it), 0b11));
         let (first, second, third) = (takes(&strands, now), takes(&strands, now), takes(&strands, now));
         assert_eq!((tenants(&first), tenants(&second), tenants(&third)), (vec![1, 2], vec![3, 4], vec![5]));
-        assert!(matches!(strands.next(now), Task::Rest(None)));
+        assert!(matches!(next(&strands, now), Task::Rest(None)));
         drop(first);
         strands.add(tenant(6), 1);
         assert_eq!(tenants(&takes(&strands, now)), [1, 2, 6], "the only free applier takes all that is ready");
@@ -351,7 +375,7 @@ mod tests {
         strands.add(tenant(1), Shards::MAX);
         drop(one);
         let one = takes(&strands, now);
-        assert!(matches!(strands.next(now), Task::Rest(None)), "the third waits for somebody else");
+        assert!(matches!(next(&strands, now), Task::Rest(None)), "the third waits for somebody else");
         strands.add(tenant(2), 1);
         assert_eq!(tenants(&takes(&strands, now)), [2]);
         drop((one, two));
@@ -372,13 +396,13 @@ mod tests {
         strands.add(tenant(1), 1);
         let mut share = takes(&strands, now);
         strands.add(tenant(1), 1);
-        assert!(matches!(strands.next(now), Task::Rest(None)));
+        assert!(matches!(next(&strands, now), Task::Rest(None)));
         share.left.clear();
         drop(share);
         let mut share = takes(&strands, now);
         share.left.clear();
         drop(share);
-        assert!(matches!(strands.next(now), Task::Rest(None)));
+        assert!(matches!(next(&strands, now), Task::Rest(None)));
         assert!(strands.lock().tenants.is_empty(), "who has nothing waiting takes no memory");
     }
 
@@ -399,7 +423,7 @@ mod tests {
         share.left.clear();
         share.slow.push(((tenant(1), 1), until));
         drop(share);
-        assert!(matches!(strands.next(now), Task::Rest(Some(pause)) if pause == Duration::from_millis(500)));
+        assert!(matches!(next(&strands, now), Task::Rest(Some(pause)) if pause == Duration::from_millis(500)));
         strands.add(tenant(1), 0b11);
         let mut share = takes(&strands, now);
         assert_eq!(share.strands, [(tenant(1), 0)], "the others go on meanwhile");
@@ -442,6 +466,18 @@ mod tests {
         };
         assert!((0..29).all(|second| rushed(&strands, second)));
         assert!((31..59).all(|second| !rushed(&strands, second)), "the appliers have waited long enough");
+    }
+
+    #[test]
+    fn a_second_applier_joins_when_the_first_does_not_keep_up() {
+        let (strands, now) = strands(2);
+        (1..=2).for_each(|it| strands.add(tenant(it), 1));
+        let first = takes(&strands, now);
+        assert_eq!(tenants(&first), [1]);
+        assert!(matches!(strands.next(now + JOINS_AFTER / 2), Task::Yield(pause) if pause == JOINS_AFTER / 2));
+        assert!(matches!(strands.next(now + JOINS_AFTER), Task::Apply(_)));
+        drop(first);
+        assert!(matches!(strands.next(now + JOINS_AFTER), Task::Apply(_)), "nobody is at work");
     }
 
     #[test]

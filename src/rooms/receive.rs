@@ -155,7 +155,8 @@ async fn store_fresh(
 ) -> sqlx::Result<Vec<NewMessage>> {
     let mut talks = load_talks(tx, fresh, now).await?;
     let mut opened: Vec<NewRoom> = Vec::new();
-    let mut touched: BTreeMap<(TenantId, RoomId), Touched> = BTreeMap::new();
+    // What the new rooms begin with; the others were moved when they were locked.
+    let mut opened_with: BTreeMap<(TenantId, RoomId), Touched> = BTreeMap::new();
     let mut messages: Vec<NewMessage> = Vec::with_capacity(fresh.len());
     let mut told: Vec<(TenantId, RoomId, Option<Closed>)> = Vec::new();
     let mut holders: HashMap<RoomId, Option<UserId>> = HashMap::new();
@@ -181,14 +182,16 @@ async fn store_fresh(
                     Place::Offline(closed) => told.push((it.tenant, room.id, Some(closed.clone()))),
                     Place::NoRoute => {}
                 }
+                let touched = Touched { tenant: it.tenant, room: room.id, messages: 0, received: 0 };
+                opened_with.insert((it.tenant, room.id), touched);
                 opened.push(room);
                 open_room
             }
         };
         room.last_seq += 1;
-        let entry = touched.entry((it.tenant, room.id));
-        let entry = entry.or_insert(Touched { tenant: it.tenant, room: room.id, last_seq: 0, received: 0 });
-        (entry.last_seq, entry.received) = (room.last_seq, entry.received + 1);
+        if let Some(touched) = opened_with.get_mut(&(it.tenant, room.id)) {
+            (touched.messages, touched.received) = (room.last_seq, touched.received + 1);
+        }
         holders.insert(room.id, room.agent);
         let reply_to = it.reply_to.as_ref().and_then(|id| known.get(&(it.widget, id.clone()))).map(|found| found.0);
         messages.push(message(it, &room, talk, content, reply_to, now));
@@ -212,8 +215,10 @@ async fn store_fresh(
     for (tenant, message) in &changed {
         store::changes::update(tx, *tenant, message).await?;
     }
-    let touched: Vec<_> = touched.into_values().collect();
-    store::receive::mark_received(tx, &touched, now).await?;
+    if !opened_with.is_empty() {
+        let touched: Vec<_> = opened_with.into_values().collect();
+        store::receive::mark_received(tx, &touched, false, now).await?;
+    }
     let tenant_of: HashMap<WidgetId, TenantId> = fresh.iter().map(|it| (it.widget, it.tenant)).collect();
     let wrote = talks.iter().map(|((widget, _), talk)| Wrote {
         tenant: tenant_of[widget],
@@ -283,6 +288,7 @@ async fn mark_referred(
     Ok(rooms.into_iter().filter(|it| opened.iter().all(|new| new.id != it.1)).collect())
 }
 
+/// The senders with their rooms, which are locked and counted on: all that is fresh goes into them.
 async fn load_talks(
     tx: &mut PgConnection,
     fresh: &[&Inbound],
@@ -291,11 +297,20 @@ async fn load_talks(
     let senders: BTreeSet<_> = fresh.iter().map(|it| (it.tenant, it.widget, it.sender.clone())).collect();
     let senders: Vec<_> = senders.into_iter().collect();
     let contacts = store::receive::upsert_contacts(tx, &senders, now).await?;
-    let pairs: BTreeSet<_> = senders.iter().map(|it| (it.0.0, contacts[&(it.1, it.2.clone())].id.0)).collect();
-    let (tenants, ids): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let mut rooms = store::receive::lock_open(tx, &tenants, &ids).await?;
+    let mut touched: BTreeMap<(TenantId, RoomId), Touched> = BTreeMap::new();
+    for it in fresh {
+        let Some(room) = contacts[&(it.widget, it.sender.clone())].room else { continue };
+        let touched = touched.entry((it.tenant, room));
+        let touched = touched.or_insert(Touched { tenant: it.tenant, room, messages: 0, received: 0 });
+        (touched.messages, touched.received) = (touched.messages + 1, touched.received + 1);
+    }
+    let touched: Vec<_> = touched.into_values().collect();
+    let mut rooms = match touched.is_empty() {
+        true => HashMap::new(),
+        false => store::receive::mark_received(tx, &touched, true, now).await?,
+    };
     let talks = contacts.into_iter().map(|(key, it)| {
-        let room = rooms.remove(&it.id);
+        let room = it.room.and_then(|it| rooms.remove(&it));
         let (wrote_at, ad_message_at) = (Moment::UNIX_EPOCH, None);
         (key, Talk { contact: it.id, name: it.name, room, wrote_at, referral: it.referral, ad_message_at })
     });

@@ -96,8 +96,8 @@ pub async fn take_in(
     store::insert_messages(tx, std::slice::from_ref(&message)).await?;
     if came.direction == Direction::Outbound {
         // Whoever wrote it, the contact was answered.
-        let touched = Touched { tenant, room: room.id, last_seq: room.last_seq, received: 0 };
-        store::receive::mark_received(tx, &[touched], now).await?;
+        let touched = Touched { tenant, room: room.id, messages: 1, received: 0 };
+        store::receive::mark_received(tx, &[touched], false, now).await?;
     } else {
         store::mark_written(tx, tenant, room.id, room.last_seq, false, now).await?;
     }

@@ -67,6 +67,8 @@ pub struct Known {
     pub name: Option<String>,
     /// Where they came in from and when, if they have not written since.
     pub referral: Option<(serde_json::Value, Moment)>,
+    /// Their open room, not locked: somebody may be closing it.
+    pub room: Option<RoomId>,
 }
 
 /// The contacts behind these senders, made where they are new. Senders are distinct and in key order.
@@ -102,9 +104,10 @@ async fn find_contacts(
     senders: &[(TenantId, WidgetId, String)],
 ) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
     let rows = sqlx::query!(
-        "select c.id, c.widget_id, c.sender_id, c.name, c.referral, c.referral_at
+        r#"select c.id, c.widget_id, c.sender_id, c.name, c.referral, c.referral_at, r.id as "room_id?"
         from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, sender_id)
-        join contacts c on c.tenant_id = wanted.tenant_id and c.widget_id = wanted.widget_id and c.sender_id = wanted.sender_id",
+        join contacts c on c.tenant_id = wanted.tenant_id and c.widget_id = wanted.widget_id and c.sender_id = wanted.sender_id
+        left join rooms r on r.tenant_id = c.tenant_id and r.contact_id = c.id and r.status <> 'closed'"#,
         &senders.iter().map(|it| it.0.0).collect::<Vec<_>>(),
         &senders.iter().map(|it| it.1.0).collect::<Vec<_>>(),
         &senders.iter().map(|it| it.2.clone()).collect::<Vec<_>>(),
@@ -114,7 +117,8 @@ async fn find_contacts(
     Ok(rows
         .into_iter()
         .map(|it| {
-            let known = Known { id: ContactId(it.id), name: it.name, referral: it.referral.zip(it.referral_at) };
+            let (id, referral, room) = (ContactId(it.id), it.referral.zip(it.referral_at), it.room_id.map(RoomId));
+            let known = Known { id, name: it.name, referral, room };
             ((WidgetId(it.widget_id), it.sender_id), known)
         })
         .collect())
@@ -228,30 +232,42 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
 pub struct Touched {
     pub tenant: TenantId,
     pub room: RoomId,
-    pub last_seq: i64,
+    pub messages: i64,
     pub received: i32,
 }
 
-/// Moves `last_seq` and `unread` of the rooms that got messages, and notes who waits for whom: what the page wrote elsewhere is an answer.
-pub async fn mark_received(tx: &mut PgConnection, rooms: &[Touched], now: Moment) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update rooms r
-        set last_seq = t.last_seq, unread = r.unread + t.received,
+/// Moves `last_seq` and `unread` of the rooms that get messages, and notes who waits for whom: what the page wrote elsewhere is an
+/// answer. The rooms as they were, locked: they are taken in the order given, which must be that of their keys. With `only_open`,
+/// rooms that have been closed meanwhile are left out.
+pub async fn mark_received(
+    tx: &mut PgConnection,
+    rooms: &[Touched],
+    only_open: bool,
+    now: Moment,
+) -> sqlx::Result<HashMap<RoomId, OpenRoom>> {
+    let rows = sqlx::query!(
+        r#"update rooms r
+        set last_seq = r.last_seq + t.messages, unread = r.unread + t.received,
             unanswered_since = case when t.received > 0 then coalesce(r.unanswered_since, $5) end,
             answered_at = case when t.received = 0 then $5::timestamptz end,
             agent_silent_at = case when t.received > 0 then r.agent_silent_at end,
             reminded_at = null
-        from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[]) as t (tenant_id, id, last_seq, received)
-        where r.tenant_id = t.tenant_id and r.id = t.id",
+        from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[]) as t (tenant_id, id, messages, received)
+        where r.tenant_id = t.tenant_id and r.id = t.id and (r.status <> 'closed' or not $6)
+        returning r.id, r.agent_id, r.last_seq - t.messages as "last_seq!""#,
         &rooms.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
         &rooms.iter().map(|it| it.room.0).collect::<Vec<_>>(),
-        &rooms.iter().map(|it| it.last_seq).collect::<Vec<_>>(),
+        &rooms.iter().map(|it| it.messages).collect::<Vec<_>>(),
         &rooms.iter().map(|it| it.received).collect::<Vec<_>>(),
         now,
+        only_open,
     )
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    let rooms = rows.into_iter().map(|it| {
+        (RoomId(it.id), OpenRoom { id: RoomId(it.id), agent: it.agent_id.map(UserId), last_seq: it.last_seq })
+    });
+    Ok(rooms.collect())
 }
 
 /// What a contact's messages of a batch did.
