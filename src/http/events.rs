@@ -94,7 +94,9 @@ pub async fn events(
         return Err(Problem::field("wait_s", "must be at most 30"));
     }
     let limit = usize::try_from(limit).unwrap_or(1);
-    let (items, next) = app.live.pull(reader, after.unwrap_or_default(), limit, Duration::from_secs(wait)).await?;
+    let (mut items, next) = app.live.pull(reader, after.unwrap_or_default(), limit, Duration::from_secs(wait)).await?;
+    let now = app.clock.now();
+    items.iter_mut().for_each(|it| app.media.links.show(staff.tenant, &mut it.data, now));
     Ok(Json(Events { items, next: next.to_string() }).into_response())
 }
 
@@ -106,15 +108,18 @@ async fn stream(app: App, staff: Staff, reader: Reader, after: Option<Cursor>) -
         mark_streaming(&app.db, &[staff.tenant.0], &[user.0], app.clock.now()).await?;
     }
     let stop = app.streams.closing.clone();
+    let (links, clock, tenant) = (app.media.links.clone(), app.clock.clone(), staff.tenant);
     let state = (stream, presence);
     let events = futures::stream::unfold(state, move |(mut stream, presence)| {
-        let stop = stop.clone();
+        let (stop, links, clock) = (stop.clone(), links.clone(), clock.clone());
         async move {
-            let event = tokio::select! {
+            let mut event = tokio::select! {
                 event = next(&mut stream) => event,
                 () = stop.cancelled() => return None,
             };
-            Some((Ok::<_, Infallible>(event), (stream, presence)))
+            links.show(tenant, &mut event.data, clock.now());
+            let shown = Event::default().id(event.id.clone()).event(&event.kind).json_data(&event);
+            Some((Ok::<_, Infallible>(shown.unwrap_or_default()), (stream, presence)))
         }
     });
     Ok(keep_alive(Sse::new(events)))
@@ -132,15 +137,10 @@ where
     response
 }
 
-async fn next(stream: &mut Stream) -> Event {
+async fn next(stream: &mut Stream) -> EventView {
     loop {
         match stream.next().await {
-            Ok(event) => {
-                let event_id = event.id.clone();
-                if let Ok(shown) = Event::default().id(event_id).event(&event.kind).json_data(&event) {
-                    return shown;
-                }
-            }
+            Ok(event) => return event,
             Err(error) => {
                 tracing::warn!(error = %error, "a stream waits for the database");
                 tokio::time::sleep(Duration::from_secs(1)).await;
