@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The oldest PostgreSQL that the migrations are written for.
-pub(super) const OLDEST_MAJOR: u32 = 14;
+pub(super) const OLDEST_MAJOR: u32 = 15;
 
 /// What the message of [`NotFound::Nothing`] names; the same places as [`usual_directories`].
 const LOOKED_IN: &str = "$PATH, pg_config --bindir, /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, \
@@ -160,7 +160,7 @@ mod tests {
         check(&["15.18", "18beta1"], None, Ok("18beta1"));
         check(&["15.18", "17.2"], Some(15), Ok("15.18"));
         check(&["17.2"], Some(15), Err("made by PostgreSQL 15, but this machine has only 17.2"));
-        check(&["13.9"], None, Err("too old: 13.9"));
+        check(&["14.9"], None, Err("too old: 14.9"));
         check(&[], None, Err("apt-get install -y --no-install-recommends postgresql"));
     }
 

@@ -236,7 +236,9 @@ fn faults_say_where() {
 fn the_forms_are_those_of_the_api() {
     let text = r#"{"time_zone":"UTC","intervals":[{"day":"mon","from":"09:00","to":"18:00"}],"exceptions":[{"date":"2027-01-01","intervals":[]}]}"#;
     let read: Schedule = serde_json::from_str(text).unwrap();
-    assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    // Left out, the language is that of whoever reads.
+    let shown = text.replace("]}]}", "]}],\"locale\":null}");
+    assert_eq!(serde_json::to_string(&read).unwrap(), shown);
     assert!(serde_json::from_str::<Schedule>(r#"{"time_zone":"UTC","intervals":[],"extra":1}"#).is_err());
     let status = read.parse().unwrap().status(instant("2026-11-16T10:00:00Z"));
     assert_eq!(

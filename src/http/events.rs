@@ -1,11 +1,6 @@
 //! `/events`: the tenant's log, as a stream or page by page.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Json,
@@ -17,7 +12,6 @@ use axum::{
     },
 };
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -25,9 +19,9 @@ use super::{
     extract::Query,
     page::{DEFAULT_LIMIT, MAX_LIMIT},
     problem::Problem,
+    streams::Credential,
 };
 use crate::{
-    ids::{TenantId, UserId},
     live::{Reader, Stream},
     people::Staff,
     queues::store::presence::mark_streaming,
@@ -83,7 +77,8 @@ pub async fn events(
     let agent = if super::rooms::only_agent(&staff) { staff.user() } else { None };
     let reader = Reader { tenant: staff.tenant, agent };
     if streams {
-        return stream(app, staff, reader, after).await;
+        let credential = Credential::of(&app, &headers, &staff);
+        return stream(app, staff, credential, reader, after).await;
     }
     let limit = from.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -100,26 +95,37 @@ pub async fn events(
     Ok(Json(Events { items, next: next.to_string() }).into_response())
 }
 
-async fn stream(app: App, staff: Staff, reader: Reader, after: Option<Cursor>) -> Result<Response, Problem> {
+async fn stream(
+    app: App,
+    staff: Staff,
+    credential: Credential,
+    reader: Reader,
+    after: Option<Cursor>,
+) -> Result<Response, Problem> {
     let stream = app.live.follow(reader, after).await?;
     // Only agents' own streams keep them from being set offline.
     let presence = staff.user().map(|user| app.streams.opened(staff.tenant, user));
     if let Some(user) = staff.user() {
         mark_streaming(&app.db, &[staff.tenant.0], &[user.0], app.clock.now()).await?;
     }
-    let stop = app.streams.closing.clone();
+    let stop = app.streams.closing();
     let (links, clock, tenant) = (app.media.links.clone(), app.clock.clone(), staff.tenant);
-    let state = (stream, presence);
-    let events = futures::stream::unfold(state, move |(mut stream, presence)| {
+    let state = (stream, presence, credential);
+    let events = futures::stream::unfold(state, move |(mut stream, presence, mut credential)| {
         let (stop, links, clock) = (stop.clone(), links.clone(), clock.clone());
         async move {
             let mut event = tokio::select! {
                 event = next(&mut stream) => event,
+                () = credential.ended() => return None,
                 () = stop.cancelled() => return None,
             };
+            // Looked at once more before each event, so that nobody is shown what came after their sign-out was noticed.
+            if !credential.still_counts().await {
+                return None;
+            }
             links.show(tenant, &mut event.data, clock.now());
             let shown = Event::default().id(event.id.clone()).event(&event.kind).json_data(&event);
-            Some((Ok::<_, Infallible>(shown.unwrap_or_default()), (stream, presence)))
+            Some((Ok::<_, Infallible>(shown.unwrap_or_default()), (stream, presence, credential)))
         }
     });
     Ok(keep_alive(Sse::new(events)))
@@ -144,59 +150,6 @@ async fn next(stream: &mut Stream) -> EventView {
             Err(error) => {
                 tracing::warn!(error = %error, "a stream waits for the database");
                 tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-}
-
-/// Which agents have streams open in this process.
-#[derive(Clone, Default)]
-pub struct Streams {
-    counts: Arc<Mutex<HashMap<(TenantId, UserId), usize>>>,
-    closing: CancellationToken,
-}
-
-/// An open stream; closing it is dropping this.
-pub struct Open {
-    streams: Streams,
-    who: (TenantId, UserId),
-}
-
-impl Streams {
-    fn opened(&self, tenant: TenantId, user: UserId) -> Open {
-        *self.lock().entry((tenant, user)).or_default() += 1;
-        Open { streams: self.clone(), who: (tenant, user) }
-    }
-
-    /// Who has a stream open.
-    #[must_use]
-    pub fn open(&self) -> Vec<(TenantId, UserId)> {
-        self.lock().keys().copied().collect()
-    }
-
-    /// Cancelled when every stream shall end.
-    #[must_use]
-    pub fn closing(&self) -> CancellationToken {
-        self.closing.clone()
-    }
-
-    /// Ends every stream: they never would by themselves.
-    pub fn close(&self) {
-        self.closing.cancel();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, UserId), usize>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let mut open = self.streams.lock();
-        if let Some(count) = open.get_mut(&self.who) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.who);
             }
         }
     }

@@ -14,7 +14,7 @@ use axum::{
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{App, events::keep_alive, extract::Query, problem::Problem, routing::zone};
+use super::{App, events::keep_alive, extract::Query, problem::Problem, routing::zone, streams::Credential};
 use crate::{
     people::Staff,
     queues::board::{self, Board},
@@ -49,11 +49,17 @@ pub async fn show(
     }
     let watcher = app.boards.follow(staff.tenant, &zone).await?;
     let stop = app.streams.closing();
-    let events = futures::stream::unfold(watcher, move |mut watcher| {
+    let credential = Credential::of(&app, &headers, &staff);
+    let events = futures::stream::unfold((watcher, credential), move |(mut watcher, mut credential)| {
         let stop = stop.clone();
         async move {
-            let shown = tokio::select! { shown = watcher.next() => shown, () = stop.cancelled() => return None };
-            Some((Ok::<_, Infallible>(Event::default().event(shown.kind).data(shown.json)), watcher))
+            let shown = tokio::select! {
+                shown = watcher.next() => shown,
+                () = credential.ended() => return None,
+                () = stop.cancelled() => return None,
+            };
+            let event = Event::default().event(shown.kind).data(shown.json);
+            credential.still_counts().await.then_some((Ok::<_, Infallible>(event), (watcher, credential)))
         }
     });
     Ok(keep_alive(Sse::new(events)))

@@ -32,6 +32,7 @@ pub mod rooms;
 pub mod routing;
 pub mod serve;
 pub mod sessions;
+pub mod streams;
 pub mod tenants;
 pub mod uploads;
 pub mod users;
@@ -107,7 +108,7 @@ pub struct App {
     /// Where somebody types.
     pub typing: Typing,
     /// Who has one open.
-    pub streams: events::Streams,
+    pub streams: streams::Streams,
     /// Hands out live views.
     pub boards: Boards,
     /// Hashes and checks passwords.
@@ -134,7 +135,7 @@ impl App {
         media: Media,
         typing: Typing,
     ) -> Self {
-        let (streams, passwords, logins) = (events::Streams::default(), Passwords::default(), Arc::default());
+        let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
         let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
         Self {
             db,

@@ -47,6 +47,8 @@ await step('the live board and the set-up guide', async () => {
   await sue.setViewportSize(SIZE);
   await sue.goto(new URL('/desk/board', CHATGATE_URL).href);
   await sue.getByTestId('board-room').nth(1).waitFor();
+  // What has just been laid out may not be painted yet.
+  await sue.evaluate(() => new Promise((done) => setTimeout(done, 500)));
   await take('board', sue);
   await sue.getByTestId('tab-setup').click();
   await sue.getByTestId('widget').first().click();

@@ -383,8 +383,10 @@ await step('markup and scripts in names, texts, titles, payloads and links stay 
   await says(`javascript:alert(1) data:text/html,<script>alert(1)</script> https://example.com/${run} ${evil}`);
   const page = await Promise.any([desk, cleo].map((it) => at('room-offered', it).waitFor().then(() => it)));
   await at('accept', page).click();
-  await message('javascript:alert(1)', page).waitFor();
-  const links = await message('javascript:alert(1)', page).getByRole('link').evaluateAll((all) => all.map((it) => [it.href, it.rel, it.target]));
+  // Waited for, because the transcript may be drawn anew between two looks.
+  const link = message('javascript:alert(1)', page).getByRole('link');
+  await link.first().waitFor();
+  const links = await link.evaluateAll((all) => all.map((it) => [it.href, it.rel, it.target]));
   equal(JSON.stringify(links), JSON.stringify([[`https://example.com/${run}`, 'noopener noreferrer nofollow', '_blank']]), 'the links in the message');
   await at('details', page).getByText('Mallory').first().waitFor();
   await shot('xss', page);

@@ -129,3 +129,32 @@ async fn a_pull_waits_for_news_and_its_cursor_can_be_read_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_stream_ends_with_the_session_it_was_opened_with() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let mut stream = ben
+            .api
+            .request(reqwest::Method::GET, "/events")
+            .header("accept", "text/event-stream")
+            .send()
+            .await
+            .unwrap();
+        let anna = world.customer("Anna");
+        anna.says("hello").await;
+        world.settle().await;
+        let told = stream.chunk().await.unwrap().unwrap();
+        assert!(std::str::from_utf8(&told).unwrap().contains("room.offered"), "{told:?}");
+        ben.api.delete("/sessions/current").await.expect(204);
+        // Bigger than the time within which a stream looks at its credential again.
+        world.pass(16).await;
+        anna.says("still there?").await;
+        let mut rest = String::new();
+        while let Some(more) = stream.chunk().await.unwrap() {
+            rest.push_str(std::str::from_utf8(&more).unwrap());
+            assert!(!rest.contains("still there?"), "{rest}");
+        }
+    })
+    .await;
+}

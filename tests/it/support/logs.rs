@@ -18,6 +18,9 @@ const PARKED: &str = "cannot be applied and is parked";
 /// What customers write in the tests that look for it: the API shows it, the log may not.
 pub const WORDS: &str = "words-of-a-customer-that-must-not-be-logged";
 
+/// Logged by the keeper of a PostgreSQL that a test kills in this process (`outage.rs`).
+const KILLED: &str = "PostgreSQL ended by itself";
+
 static ERRORS: LazyLock<Mutex<Vec<String>>> = LazyLock::new(Mutex::default);
 
 /// Looks at a text and fails if there is a secret in it.
@@ -36,7 +39,7 @@ impl Write for Watcher {
         if let Some(secret) = SECRETS.iter().chain([&WORDS]).find(|it| line.contains(**it)) {
             ERRORS.lock().unwrap().push(format!("{secret} was logged: {line}"));
         }
-        if line.contains("\"level\":\"ERROR\"") && !line.contains(PARKED) {
+        if line.contains("\"level\":\"ERROR\"") && !line.contains(PARKED) && !line.contains(KILLED) {
             ERRORS.lock().unwrap().push(line.to_string());
         }
         if std::env::var_os("CHATGATE_TEST_LOGS").is_some() {
