@@ -166,7 +166,8 @@ pub async fn write(
     headers: HeaderMap,
     RawJson(body): RawJson,
 ) -> Result<Response, Problem> {
-    let reply: Reply = parse(&body)?;
+    let mut reply: Reply = parse(&body)?;
+    app.media.links.name_files(&mut reply.content);
     let key = idempotency_key(&headers, room, &body)?;
     let draft = Draft { content: reply.content, reply_to: reply.reply_to, seen_seq: reply.seen_seq, key };
     let written = write::write(&app.db, &app.bell, staff.tenant, room, &writer(&staff), draft, app.clock.now()).await;

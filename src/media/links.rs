@@ -9,6 +9,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::{
+    channels::Content,
     clock::Moment,
     ids::{FileId, TenantId},
     seal::SealKey,
@@ -70,16 +71,33 @@ impl Links {
     /// # Errors
     /// [`BadLink`]
     pub fn read(&self, key: &str, now: Moment) -> Result<(TenantId, FileId, Moment), BadLink> {
+        let (tenant, file, until) = self.named(key)?;
+        if now >= until {
+            return Err(BadLink::Expired);
+        }
+        Ok((tenant, file, until))
+    }
+
+    fn named(&self, key: &str) -> Result<(TenantId, FileId, Moment), BadLink> {
         let bytes = URL_SAFE_NO_PAD.decode(key).map_err(|_| BadLink::Forged)?;
         let (named, seal) = bytes.split_at_checked(NAMED_BYTES).ok_or(BadLink::Forged)?;
         self.mac(named).verify_slice(seal).map_err(|_| BadLink::Forged)?;
         let id = |at: usize| Uuid::from_slice(&named[at..at + 16]).map_err(|_| BadLink::Forged);
         let until = named[32..].try_into().map(i64::from_be_bytes).map_err(|_| BadLink::Forged)?;
         let until = Moment::from_timestamp(until, 0).ok_or(BadLink::Forged)?;
-        if now >= until {
-            return Err(BadLink::Expired);
-        }
         Ok((TenantId(id(0)?), FileId(id(16)?), until))
+    }
+
+    /// Puts ids in the place of links of ours, in content that a caller wants sent: an upload may be given back as it was shown.
+    pub fn name_files(&self, content: &mut Content) {
+        let Content::Attachments { attachments, .. } = content else { return };
+        for it in attachments {
+            let key = it.url.as_deref().and_then(|url| url.strip_prefix(&self.base)?.strip_prefix("/media/"));
+            let Some((_, file, _)) = key.and_then(|key| self.named(key).ok()) else { continue };
+            if it.id.is_none_or(|id| id == file.0) {
+                (it.id, it.url, it.state) = (Some(file.0), None, None);
+            }
+        }
     }
 
     fn mac(&self, named: &[u8]) -> Hmac<Sha256> {
@@ -157,6 +175,29 @@ mod tests {
         }
         for odd in ["", "x", "AAAA", &key[..40], &format!("{key}AA")] {
             assert_eq!(links.read(odd, hour(1000)), Err(BadLink::Forged), "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_upload_may_be_given_back_as_it_was_shown() {
+        let (links, file) = (links(), FileId(Uuid::from_u128(2)));
+        let link = links.link(TenantId(Uuid::from_u128(1)), file, hour(1));
+        let other = Uuid::from_u128(3);
+        let named = |attachment: Value| {
+            let content = json!({"kind": "attachments", "attachments": [attachment]});
+            let mut content: Content = serde_json::from_value(content).unwrap();
+            links.name_files(&mut content);
+            json!(content)["attachments"][0].clone()
+        };
+        let expected = json!({"type": "image", "id": file});
+        assert_eq!(named(json!({"type": "image", "url": link})), expected);
+        assert_eq!(named(json!({"type": "image", "id": file, "state": "stored", "url": link})), expected);
+        for as_it_is in [
+            json!({"type": "image", "id": other, "url": link}),
+            json!({"type": "image", "url": format!("{link}A")}),
+            json!({"type": "image", "url": "https://a.example/media/x"}),
+        ] {
+            assert_eq!(named(as_it_is.clone()), as_it_is);
         }
     }
 

@@ -342,6 +342,12 @@ pub async fn mark_sent(tx: &mut PgConnection, tenant: TenantId, file: FileId, me
     Ok(())
 }
 
+/// Removes the files of a message; their bytes follow.
+pub async fn delete_of_message(tx: &mut PgConnection, tenant: TenantId, message: MessageId) -> sqlx::Result<()> {
+    sqlx::query!("delete from media where tenant_id = $1 and message_id = $2", tenant.0, message.0).execute(tx).await?;
+    Ok(())
+}
+
 /// What the channel called such a file when this widget gave it one, if that was after `since`.
 pub async fn find_handle(
     db: &PgPool,

@@ -164,11 +164,8 @@ impl AtHand {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         if let Owner::Message(message, position) = it.owner {
-            let mut change = json!({ "state": FileState::Failed, "reason": reason });
-            if reason == FileReason::Refused {
-                // Not the channel's link: nobody should follow it.
-                change["url"] = Value::Null;
-            }
+            // Its link stays, dead or refused: it is what the contact sent.
+            let change = json!({ "state": FileState::Failed, "reason": reason });
             let is_theirs = matches!(reason, FileReason::TooLarge | FileReason::WrongType | FileReason::Empty);
             show(&mut tx, it.tenant, message, position, &change, is_theirs, now).await?;
         }

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::{
     Author, AuthorKind, CloseReason, Closed, Delivery, Direction, MessageView, NewMessage, Place, Status,
     automatic::{self, Occasion},
-    changes::Changeable,
+    changes::{self, Changeable},
     decisions,
     events::{self, Kind, NewEvent, shown},
     limits,
@@ -219,7 +219,7 @@ async fn store_fresh(
     store::insert_messages(tx, &messages).await?;
     media::store::insert_files(tx, &files, now).await?;
     for (tenant, message) in &changed {
-        store::changes::update(tx, *tenant, message).await?;
+        changes::keep(tx, *tenant, message).await?;
     }
     let touched: Vec<_> = touched.into_values().collect();
     store::receive::mark_received(tx, &touched, now).await?;

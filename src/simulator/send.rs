@@ -44,12 +44,20 @@ pub(super) async fn send(simulator: &Simulator, call: &Call, page_id: &str) -> R
 pub(super) fn take_thread(simulator: &Simulator, call: &Call, page_id: &str) -> Result<Response, GraphError> {
     let mut world = simulator.core.world();
     let page = world.page_mut(page_id);
-    if let Some(Fault::Error { http_status, code, subcode, message }) = page.faults.pop_front() {
-        return Err(GraphError { status: http_status, ..GraphError::new(code, subcode, message) });
-    }
+    refuse(page)?;
     let psid = call.params.get("recipient").and_then(|it| it["id"].as_str()).unwrap_or_default();
     recipient(&mut page.people, psid)?;
     Ok(Json(json!({"success": true})).into_response())
+}
+
+/// The next scripted error, if there is one.
+fn refuse(page: &mut Page) -> Result<(), GraphError> {
+    match page.faults.pop_front() {
+        Some(Fault::Error { http_status, code, subcode, message }) => {
+            Err(GraphError { status: http_status, ..GraphError::new(code, subcode, message) })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn act(core: &Core, call: &Call, page_id: &str, psid: &str, action: &str) -> Result<Response, GraphError> {
@@ -57,7 +65,12 @@ fn act(core: &Core, call: &Call, page_id: &str, psid: &str, action: &str) -> Res
     {
         let mut world = core.world();
         let at_ms = world.stamp_ms(now);
-        let person = recipient(&mut world.page_mut(page_id).people, psid)?;
+        let page = world.page_mut(page_id);
+        // Dots and ticks come by themselves: faults are meant for what somebody sends.
+        if matches!(action, "react" | "unreact") {
+            refuse(page)?;
+        }
+        let person = recipient(&mut page.people, psid)?;
         check_window(person, call, now)?;
         match action {
             "typing_on" => person.page_types_until = Some(now + TYPING_FOR),

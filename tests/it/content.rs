@@ -71,14 +71,74 @@ async fn an_upload_is_sent_by_name_and_handed_over_once() {
         assert_eq!(world.simulator.uploads(PAGE_ID).len(), 1);
         let again = world.simulator.seen_by(PAGE_ID, &emre.psid).pop().unwrap().attachment.unwrap();
         assert_eq!(again["payload"]["attachment_id"], seen["payload"]["attachment_id"]);
+        // Given back as it was shown, or by its link alone, it is the same upload.
+        for only_link in [false, true] {
+            let mut upload = ben.uploads(&other, "cat.png", PNG).await.expect(201);
+            if only_link {
+                upload = json!({ "type": upload["type"], "url": upload["url"] });
+            }
+            let content = json!({ "kind": "attachments", "attachments": [upload] });
+            let sent = ben.says(&other, content).await.expect(201);
+            assert_eq!(sent["content"]["attachments"][0]["name"], "cat.png");
+            let seen = world.simulator.seen_by(PAGE_ID, &emre.psid).pop().unwrap().attachment.unwrap();
+            assert_eq!(seen["payload"]["attachment_id"], again["payload"]["attachment_id"]);
+        }
         // Facebook has forgotten it: it is handed over again, and arrives once.
         world.simulator.forget_uploads(PAGE_ID);
         let upload = ben.uploads(&other, "cat.png", PNG).await.expect(201);
         ben.sends(&other, &upload).await.expect(201);
         world.pass(5).await;
         let seen: Vec<_> = world.simulator.seen_by(PAGE_ID, &emre.psid);
-        assert_eq!(seen.iter().filter(|it| it.attachment.is_some()).count(), 2);
+        assert_eq!(seen.iter().filter(|it| it.attachment.is_some()).count(), 4);
         assert_eq!(world.simulator.uploads(PAGE_ID).len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn facebook_gets_the_same_file_once_in_90_days() {
+    story(async |world| {
+        let mut ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        anna.says("hello").await;
+        let room = ben.takes_next().await;
+        let mut handed_over = Vec::new();
+        for days in [0, 88, 2] {
+            world.pass(days * 24 * 3600).await;
+            ben.api = world.log_in("acme", "ben@acme.test").await;
+            anna.says("again, please").await;
+            let upload = ben.uploads(&room, "cat.png", PNG).await.expect(201);
+            ben.sends(&room, &upload).await.expect(201);
+            assert_eq!(ben.reads(&room).await.pop().unwrap()["status"], "delivered");
+            handed_over.push(world.simulator.uploads(PAGE_ID).len());
+        }
+        assert_eq!(handed_over, [1, 1, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_sends_a_file_of_another_tenant() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        world.customer("Anna").says("hello").await;
+        let room = ben.takes_next().await;
+        let upload = ben.uploads(&room, "cat.png", PNG).await.expect(201);
+        let (tenant, _) = world.new_tenant("rival").await;
+        // As if it were the rival's.
+        sqlx::query("alter table media drop constraint media_room_fk").execute(&world.db).await.unwrap();
+        let rival: uuid::Uuid = id(&tenant).parse().unwrap();
+        sqlx::query("update media set tenant_id = $1 where room_id is not null")
+            .bind(rival)
+            .execute(&world.db)
+            .await
+            .unwrap();
+        for attachment in [json!({ "type": "image", "id": upload["id"] }), upload.clone()] {
+            let content = json!({ "kind": "attachments", "attachments": [attachment] });
+            assert_eq!(ben.says(&room, content).await.pointers(), ["/content/attachments/0/id"]);
+        }
+        assert_eq!(follow(world, upload["url"].as_str().unwrap()).await.problem(404), "not-found");
+        assert_eq!(world.simulator.uploads(PAGE_ID).len(), 0);
     })
     .await;
 }
@@ -221,6 +281,10 @@ async fn the_page_reacts_once_and_takes_it_back() {
         assert_eq!(cleo.api.put(&path, json!({ "emoji": "😀" })).await.problem(403), "not-your-room");
         let (_, rival) = world.new_tenant("rival").await;
         assert_eq!(rival.put(&path, json!({ "emoji": "😀" })).await.problem(404), "not-found");
+        world.simulator.fail_next_sends(PAGE_ID, vec![Fault::hiccup()]);
+        let away = ben.api.put(&path, json!({ "emoji": "😀" })).await;
+        assert_eq!((away.status, away.headers["retry-after"].to_str().unwrap()), (503, "5"));
+        assert_eq!(ben.reads(&room).await[0]["reactions"], json!([]), "what Facebook has not taken is not shown");
         world.simulator.closed_window(PAGE_ID, &anna.psid, true);
         assert_eq!(ben.api.put(&path, json!({ "emoji": "😀" })).await.problem(409), "window-closed");
         assert_eq!(ben.reads(&room).await[0]["reactions"], json!([]));

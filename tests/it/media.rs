@@ -23,6 +23,23 @@ impl Customer<'_> {
         self.world.settle().await;
     }
 
+    /// Sends what the simulator's people do not send.
+    async fn tells(&self, message: Value) {
+        self.pass_on("messages", &self.psid, PAGE_ID, message).await;
+    }
+
+    /// Is told something by the Page, from another app.
+    async fn is_told(&self, message: Value) {
+        self.pass_on("message_echoes", PAGE_ID, &self.psid, message).await;
+    }
+
+    async fn pass_on(&self, field: &str, sender: &str, recipient: &str, message: Value) {
+        let timestamp = self.world.clock.now().timestamp_millis();
+        let item = json!({ "sender": { "id": sender }, "recipient": { "id": recipient }, "timestamp": timestamp, "message": message });
+        self.world.simulator.deliver_item(PAGE_ID, field, item).await;
+        self.world.settle().await;
+    }
+
     /// Sends bytes.
     pub async fn sends_file(&self, kind: &str, name: &str, bytes: &[u8]) {
         let path = self.world.simulator.host(name, "application/x-whatever-the-sender-says", bytes.to_vec());
@@ -163,9 +180,16 @@ async fn what_is_not_what_it_says_is_refused_and_the_customer_is_told_once() {
         assert_eq!(told(), 2, "an hour later it is worth saying again");
         // Something Messenger cannot carry at all.
         world.pass(3600).await;
-        let item = json!({ "sender": { "id": anna.psid }, "recipient": { "id": PAGE_ID }, "timestamp": world.clock.now().timestamp_millis(), "message": { "mid": "m_odd", "is_unsupported": true } });
-        world.simulator.deliver_item(PAGE_ID, "messages", item).await;
-        world.settle().await;
+        let odd = |mid: &str| json!({ "mid": mid, "is_unsupported": true });
+        anna.tells(odd("m_odd")).await;
+        assert_eq!(told(), 3);
+        anna.tells(odd("m_odder")).await;
+        assert_eq!(told(), 3, "two machines that answer each other do not go on");
+        // What the Page itself wrote elsewhere is never answered.
+        world.pass(3600).await;
+        let mut echo = odd("m_echo");
+        echo["is_echo"] = true.into();
+        anna.is_told(echo).await;
         assert_eq!(told(), 3);
     })
     .await;
@@ -221,7 +245,7 @@ async fn nobody_makes_us_look_where_only_we_can_look() {
             anna.sends("image", &url).await;
             let refused = newest(&ben, &room).await;
             assert_eq!((&refused["state"], &refused["reason"]), (&json!("failed"), &json!("refused")), "{url}");
-            assert_eq!(refused["url"], Value::Null, "nobody should follow it: {url}");
+            assert_eq!(refused["url"], url.as_str(), "what was sent stays to be read");
         }
         let knocked = tokio::time::timeout(std::time::Duration::ZERO, secret.accept()).await;
         assert!(knocked.is_err(), "somebody called");
@@ -302,6 +326,85 @@ async fn a_death_between_store_and_database_shows_nothing_twice_and_leaves_nothi
         let leftovers: i64 =
             sqlx::query_scalar("select count(*) from media_leftovers").fetch_one(&world.db).await.unwrap();
         assert_eq!(leftovers, 0);
+    })
+    .await;
+}
+
+/// A message with a picture, as Meta tells it.
+fn with_picture(world: &World, mid: &str) -> Value {
+    let url = format!("{}{}", world.facebook, world.simulator.host("cat.png", "image/png", PNG));
+    json!({ "mid": mid, "attachments": [{ "type": "image", "payload": { "url": url } }] })
+}
+
+#[tokio::test]
+async fn a_second_delivery_fetches_nothing_again() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        anna.says("hello").await;
+        let message = with_picture(world, "m_1");
+        anna.tells(message.clone()).await;
+        anna.tells(message).await;
+        let room = ben.takes_next().await;
+        assert_eq!(ben.reads(&room).await.iter().filter(|it| it["direction"] == "inbound").count(), 2);
+        let tries: Vec<i32> = sqlx::query_scalar("select attempts from media where message_id is not null")
+            .fetch_all(&world.db)
+            .await
+            .unwrap();
+        assert_eq!((tries.as_slice(), kept(world).await), ([1].as_slice(), 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_page_sent_elsewhere_is_kept_too() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        anna.says("hello").await;
+        let room = ben.takes_next().await;
+        let mut echo = with_picture(world, "m_inbox");
+        (echo["is_echo"], echo["app_id"]) = (true.into(), 263_902_037_430_900_i64.into());
+        anna.is_told(echo).await;
+        let shown = ben.reads(&room).await.pop().unwrap();
+        assert_eq!((&shown["author"]["kind"], &shown["direction"]), (&json!("page"), &json!("outbound")));
+        let picture = newest(&ben, &room).await;
+        assert_eq!(picture["state"], "stored");
+        assert_eq!(get(world, picture["url"].as_str().unwrap(), None).await.2, PNG);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_file_of_a_message_that_was_taken_back_is_deleted() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        let unsent = |mid: &str| json!({ "mid": mid, "is_deleted": true });
+        anna.says("hello").await;
+        anna.tells(with_picture(world, "m_1")).await;
+        let room = ben.takes_next().await;
+        let link = newest(&ben, &room).await["url"].as_str().unwrap().to_owned();
+        assert_eq!((get(world, &link, None).await.0, kept(world).await), (200, 1));
+        anna.tells(unsent("m_1")).await;
+        assert_eq!(follow(world, &link).await.problem(404), "not-found", "at once");
+        // While it is still to be fetched, and before it came.
+        let mut late = with_picture(world, "m_2");
+        let slow = world.simulator.host_strange(Strange::Status(500));
+        late["attachments"][0]["payload"]["url"] = format!("{}{slow}", world.facebook).into();
+        anna.tells(late).await;
+        anna.tells(unsent("m_2")).await;
+        anna.tells(unsent("m_3")).await;
+        anna.tells(with_picture(world, "m_3")).await;
+        let files: i64 = sqlx::query_scalar("select count(*) from media where message_id is not null")
+            .fetch_one(&world.db)
+            .await
+            .unwrap();
+        assert_eq!(files, 0);
+        world.pass(600).await;
+        assert_eq!(kept(world).await, 0);
+        let shown = ben.reads(&room).await;
+        assert_eq!(shown.iter().filter(|it| it["status"] == "unsent").count(), 3);
     })
     .await;
 }
