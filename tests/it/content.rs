@@ -158,21 +158,36 @@ async fn an_upload_that_facebook_refuses_fails_with_its_words_and_one_in_trouble
         };
         world.simulator.fail_next_uploads(PAGE_ID, vec![refused]);
         let upload = ben.uploads(&room, "cat.png", PNG).await.expect(201);
-        ben.sends(&room, &upload).await.expect(201);
+        let hello = ben.reads(&room).await[0]["id"].clone();
+        let content = json!({ "kind": "attachments", "attachments": [upload] });
+        let path = format!("/rooms/{}/messages", id(&room));
+        ben.api.post(&path, json!({ "content": content, "reply_to": hello })).await.expect(201);
+        world.settle().await;
         let failed = ben.reads(&room).await.pop().unwrap();
         assert_eq!((&failed["status"], &failed["error"]["meta_subcode"]), (&json!("failed"), &json!(2_018_047)));
+        // Sent again, it is the same picture and the same answer, and the picture is the copy's.
+        let copy = ben.api.post(&format!("/messages/{}/resend", id(&failed)), json!({})).await.expect(201);
+        world.settle().await;
+        assert_eq!(ben.reads(&room).await.pop().unwrap()["status"], "delivered");
+        let seen = world.simulator.seen_by(PAGE_ID, &anna.psid).pop().unwrap();
+        assert!(seen.attachment.is_some() && seen.reply_to.is_some());
+        let owner: uuid::Uuid = sqlx::query_scalar("select message_id from media where message_id is not null")
+            .fetch_one(&world.db)
+            .await
+            .unwrap();
+        assert_eq!(owner.to_string(), id(&copy));
         world.simulator.fail_next_uploads(PAGE_ID, vec![Fault::Http502]);
         let upload = ben.uploads(&room, "dog.png", PNG).await.expect(201);
         ben.sends(&room, &upload).await.expect(201);
         ben.replies(&room, "That is the dog.").await;
-        assert_eq!(anna.sees().len(), 1, "the opening text; the rest waits in order");
+        assert_eq!(anna.sees().len(), 2, "the opening text and the cat; the rest waits in order");
         for _ in 0..5 {
             world.pass(60).await;
         }
         let seen = world.simulator.seen_by(PAGE_ID, &anna.psid);
-        assert!(seen[1].attachment.is_some());
-        assert_eq!(seen[2].text.as_deref(), Some("That is the dog."));
-        assert_eq!(seen.len(), 3);
+        assert!(seen[2].attachment.is_some());
+        assert_eq!(seen[3].text.as_deref(), Some("That is the dog."));
+        assert_eq!(seen.len(), 4);
         world.expects_trouble.store(true, Ordering::Relaxed);
     })
     .await;
