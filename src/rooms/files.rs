@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use super::{
@@ -52,6 +52,7 @@ pub struct Fetcher {
     at_hand: AtHand,
     crew: Crew,
     free: Arc<Semaphore>,
+    done: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -66,7 +67,18 @@ impl Fetcher {
     /// A fetcher; files under way belong to `crew`, which waits for them at its end.
     #[must_use]
     pub fn new(db: PgPool, bell: Bell, clock: Clock, media: Media, crew: Crew) -> Self {
-        Self { at_hand: AtHand { db, bell, clock, media }, crew, free: Arc::new(Semaphore::new(MOST_AT_ONCE)) }
+        Self {
+            at_hand: AtHand { db, bell, clock, media },
+            crew,
+            free: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            done: watch::channel(()).0,
+        }
+    }
+
+    /// Rings when a file is done with and the next may begin.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.done.subscribe()
     }
 
     /// Nothing is under way.
@@ -78,6 +90,8 @@ impl Fetcher {
 
 impl Worker for Fetcher {
     const NAME: &'static str = "files";
+    // Not at every message: most bring no file, and nobody sees a quarter of a second.
+    const POLL: Duration = Duration::from_millis(250);
 
     async fn step(&self) -> anyhow::Result<Step> {
         let AtHand { db, clock, media, .. } = &self.at_hand;
@@ -93,12 +107,13 @@ impl Worker for Fetcher {
         }
         for it in claimed {
             let place = Arc::clone(&self.free).acquire_owned().await?;
-            let at_hand = self.at_hand.clone();
+            let (at_hand, done) = (self.at_hand.clone(), self.done.clone());
             self.crew.spawn(async move {
                 if let Err(error) = at_hand.bring(&it).await {
                     warn!(file.id = %it.id, error = %format!("{error:#}"), "file {} stays where it is for now", it.id);
                 }
                 drop(place);
+                done.send_replace(());
                 at_hand.bell.ring(Topic::Events(it.tenant));
             });
         }

@@ -191,6 +191,14 @@ await step('files are pasted, dropped and picked; what is refused says why; what
   equal(await at('upload').count(), 0, 'files in the composer after sending');
 });
 
+await step('a picture of the customer comes from the gateway, not from Facebook', async () => {
+  await customer.locator('#file').setInputFiles({ name: 'my-lamp.png', mimeType: 'image/png', buffer: PNG });
+  const picture = desk.locator('[data-testid=message][data-direction=inbound] [data-testid=attachment][data-type=image] img');
+  await picture.waitFor();
+  truthy((await picture.getAttribute('src')).startsWith(new URL('/media/', CHATGATE_URL).href), 'an address of the gateway');
+  await until(() => picture.evaluate((it) => it.complete && it.naturalWidth > 0), 'the picture is drawn');
+});
+
 await step('the agent answers one message and reacts to another', async () => {
   await says(`Two things: one ${run}`);
   await says(`and two ${run}`);
