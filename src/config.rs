@@ -26,6 +26,7 @@ pub struct Settings {
     pub http: Http,
     pub database: Database,
     pub graph: Graph,
+    pub media: Media,
     pub replies: Replies,
     pub seal: Seal,
     pub metrics: Metrics,
@@ -49,6 +50,17 @@ sections! {
     Http { listen: SocketAddr, public_url: String, drain_s: u32, trust_forwarded_for: bool, max_connections: u32, patience_s: u32 }
     Database { url: Secret, max_connections: u32 }
     Graph { base_url: Url, version: String, timeout_s: u32 }
+    Media {
+        store: String,
+        s3_endpoint: String,
+        s3_region: String,
+        s3_access_key_id: String,
+        s3_secret_access_key: Secret,
+        hosts: String,
+        max_mib: u32,
+        fetch_s: u32,
+        link_hours: u32,
+    }
     Replies { at_once: u32, page_per_s: u32, page_media_per_s: u32, app_per_s: u32, person_per_s: u32 }
     Seal { key: Secret }
     Metrics { listen: String }
@@ -141,6 +153,18 @@ impl Settings {
         }
         if !(1..=3650).contains(&self.retention.days) {
             return bad("retention.days", "must be 1–3650");
+        }
+        if !self.media.store.is_empty() && !self.media.store.starts_with("s3://") {
+            return bad("media.store", "must be empty or s3://bucket/prefix");
+        }
+        if !(1..=100).contains(&self.media.max_mib) {
+            return bad("media.max_mib", "must be 1–100");
+        }
+        if !(1..=300).contains(&self.media.fetch_s) {
+            return bad("media.fetch_s", "must be 1–300");
+        }
+        if !(1..=24 * 30).contains(&self.media.link_hours) {
+            return bad("media.link_hours", "must be 1–720");
         }
         if !(1..=120).contains(&self.graph.timeout_s) {
             return bad("graph.timeout_s", "must be 1–120");

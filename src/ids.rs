@@ -77,6 +77,8 @@ ids! {
     RoomId
     /// A message.
     MessageId
+    /// A file: an attachment, an upload or a picture.
+    FileId
     /// A row of the ledger: one item of a webhook.
     ItemId
 }

@@ -23,6 +23,7 @@ pub mod rooms;
 // Whose, who, where, when.
 pub mod contacts;
 pub mod hours;
+pub mod media;
 pub mod people;
 pub mod tenants;
 pub mod widgets;

@@ -7,6 +7,8 @@ use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload},
 };
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::{ids::TenantId, secret::Secret};
@@ -16,7 +18,11 @@ const NONCE_BYTES: usize = 24;
 
 /// The key that seals every secret of this installation.
 #[derive(Clone)]
-pub struct SealKey(XChaCha20Poly1305);
+pub struct SealKey {
+    cipher: XChaCha20Poly1305,
+    /// Makes keys for other purposes, so that one key is all an operator keeps.
+    derive: Hmac<Sha256>,
+}
 
 impl std::fmt::Debug for SealKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,7 +48,18 @@ impl SealKey {
     /// [`SealError::BadKey`] if it is not 32 bytes in base64.
     pub fn parse(text: &str) -> Result<Self, SealError> {
         let bytes = STANDARD.decode(text.trim()).map_err(|_| SealError::BadKey)?;
-        XChaCha20Poly1305::new_from_slice(&bytes).map(Self).map_err(|_| SealError::BadKey)
+        let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| SealError::BadKey)?;
+        let derive = <Hmac<Sha256> as KeyInit>::new_from_slice(&bytes).map_err(|_| SealError::BadKey)?;
+        Ok(Self { cipher, derive })
+    }
+
+    /// A key for something else than sealing, named by `purpose`; tells nothing of this one.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut mac = self.derive.clone();
+        mac.update(b"chatgate: ");
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
     }
 
     /// A new random key in the form [`SealKey::parse`] reads.
@@ -57,7 +74,8 @@ impl SealKey {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let aad = bound_to(tenant, row, what);
         let payload = Payload { msg: secret.expose().as_bytes(), aad: &aad };
-        let sealed = self.0.encrypt(&XNonce::from(nonce), payload).expect("sealing a short text in memory cannot fail");
+        let sealed =
+            self.cipher.encrypt(&XNonce::from(nonce), payload).expect("sealing a short text in memory cannot fail");
         [&[VERSION][..], &nonce, &sealed].concat()
     }
 
@@ -70,7 +88,7 @@ impl SealKey {
         let (nonce, text) = rest.split_at_checked(NONCE_BYTES).ok_or(SealError::DoesNotOpen)?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| SealError::DoesNotOpen)?;
         let aad = bound_to(tenant, row, what);
-        let opened = self.0.decrypt(&XNonce::from(nonce), Payload { msg: text, aad: &aad });
+        let opened = self.cipher.decrypt(&XNonce::from(nonce), Payload { msg: text, aad: &aad });
         let text = String::from_utf8(opened.map_err(|_| SealError::DoesNotOpen)?);
         text.map(Secret::new).map_err(|_| SealError::DoesNotOpen)
     }
@@ -99,5 +117,13 @@ mod tests {
         assert!(key.open(tenant, row, "secret", &sealed).is_err());
         assert!(super::tests::key().open(tenant, row, "token", &sealed).is_err());
         assert!(key.open(tenant, row, "token", &sealed[..10]).is_err());
+    }
+
+    #[test]
+    fn keys_for_other_purposes_differ() {
+        let key = key();
+        assert_eq!(key.derive("links"), key.derive("links"));
+        assert_ne!(key.derive("links"), key.derive("cookies"));
+        assert_ne!(key.derive("links"), super::tests::key().derive("links"));
     }
 }

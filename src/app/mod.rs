@@ -31,10 +31,21 @@ use crate::{
         strands::Strands,
     },
     live::Live,
+    media::Media,
     people,
     queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming, timers::Timers},
-    replies::{Outgoing, doubts::Doubts, pacing::Limits, profiles::Profiles, worker::Sender},
-    rooms::window_watch::WindowWatch,
+    replies::{
+        Outgoing,
+        doubts::Doubts,
+        pacing::Limits,
+        profiles::Profiles,
+        typing::{Typing, Typist},
+        worker::Sender,
+    },
+    rooms::{
+        files::{Fetcher, Tidier},
+        window_watch::WindowWatch,
+    },
     seal::SealKey,
 };
 
@@ -59,6 +70,9 @@ pub struct Workers {
     assign: Arc<Assigner>,
     send: Arc<Sender>,
     profiles: Arc<Profiles>,
+    files: Arc<Fetcher>,
+    tidy: Arc<Tidier>,
+    typist: Arc<Typist>,
     doubts: Arc<Doubts>,
     windows: Arc<WindowWatch>,
     watch: Arc<Watch>,
@@ -81,6 +95,13 @@ impl Workers {
                 worked |= apply.step().await? == Step::Worked;
             }
             worked |= self.profiles.step().await? == Step::Worked;
+            worked |= self.files.step().await? == Step::Worked;
+            while !self.files.is_idle() {
+                worked = true;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            worked |= self.tidy.step().await? == Step::Worked;
+            worked |= self.typist.step().await? == Step::Worked;
             worked |= self.doubts.step().await? == Step::Worked;
             worked |= self.windows.step().await? == Step::Worked;
             worked |= self.watch.step().await? == Step::Worked;
@@ -133,6 +154,7 @@ impl Gateway {
             app_per_s: settings.replies.app_per_s,
             person_per_s: settings.replies.person_per_s,
         };
+        let media = Media::open(&settings, &seal)?;
         let seconds = |it: u32| chrono::TimeDelta::seconds(it.into());
         let dispatch = Dispatch {
             db: db.clone(),
@@ -141,7 +163,15 @@ impl Gateway {
             stream_lost: seconds(settings.agents.stream_lost_s),
             rooms_return: seconds(settings.agents.rooms_return_s),
         };
-        let outgoing = Outgoing { db: db.clone(), bell: bell.clone(), clock: clock.clone(), seal: seal.clone(), graph };
+        let outgoing = Outgoing {
+            db: db.clone(),
+            bell: bell.clone(),
+            clock: clock.clone(),
+            seal: seal.clone(),
+            graph,
+            media: media.clone(),
+        };
+        let typing = Typing::default();
         let strands = Strands::new(APPLIERS);
         let applier = || Applier::new(db.clone(), bell.clone(), clock.clone(), strands.clone());
         let workers = Workers {
@@ -150,6 +180,9 @@ impl Gateway {
             assign: Arc::new(Assigner::new(dispatch.clone(), clock.clone())),
             send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
+            files: Arc::new(Fetcher::new(db.clone(), bell.clone(), clock.clone(), media.clone(), crew.clone())),
+            tidy: Arc::new(Tidier { db: db.clone(), clock: clock.clone(), media: media.clone() }),
+            typist: Arc::new(Typist { outgoing: outgoing.clone(), typing: typing.clone() }),
             doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
             windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
@@ -158,7 +191,20 @@ impl Gateway {
         };
         let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands);
         let live = Live::new(db.clone(), &bell, &crew);
-        let app = App::new(db, clock, seal, Arc::new(settings), bell, crew.clone(), dispatch, outgoing, intake, live);
+        let app = App::new(
+            db,
+            clock,
+            seal,
+            Arc::new(settings),
+            bell,
+            crew.clone(),
+            dispatch,
+            outgoing,
+            intake,
+            live,
+            media,
+            typing,
+        );
         Ok(Self { app, workers: Arc::new(workers), crew })
     }
 
@@ -173,6 +219,9 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
         // Rung when items have been applied: then there may be new contacts.
         self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Outbox)));
+        self.crew.hire(Arc::clone(&self.workers.files), Some(self.workers.files.changes()));
+        self.crew.hire(Arc::clone(&self.workers.tidy), None);
+        self.crew.hire(Arc::clone(&self.workers.typist), Some(self.app.typing.changes()));
         self.crew.hire(Arc::clone(&self.workers.doubts), None);
         self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);

@@ -5,8 +5,9 @@ pub mod meta;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-use crate::clock::Moment;
+use crate::{clock::Moment, words};
 
 /// What a message says, in the API's form; `kind` tells which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -75,6 +76,17 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// The files of ours in it.
+    pub fn files(&self) -> impl Iterator<Item = Uuid> + '_ {
+        let attachments = match self {
+            Self::Attachments { attachments, .. } => attachments.as_slice(),
+            _ => &[],
+        };
+        attachments.iter().filter_map(|it| it.id)
+    }
+}
+
 /// How a choice was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -102,7 +114,16 @@ pub struct Attachment {
     /// What it is.
     #[serde(rename = "type")]
     pub kind: AttachmentKind,
-    /// Where it is; for links anything the sender typed.
+    /// The file's id, where we keep it. A reply names an upload by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+    /// How far the file has come to us; absent for places and links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<FileState>,
+    /// Why it could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<FileReason>,
+    /// Where it is: a link of ours that expires once the file is stored, the channel's before; for links anything the sender typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// File name.
@@ -123,22 +144,61 @@ pub struct Attachment {
     /// Longitude; 0 is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub long: Option<f64>,
+    /// What the channel calls a file that it has; known only while it is sent.
+    #[serde(skip)]
+    pub handle: Option<String>,
 }
 
-/// Kinds of attachment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum AttachmentKind {
-    Image,
-    Video,
-    Audio,
-    File,
-    Sticker,
-    Location,
-    Link,
-    #[default]
-    Unknown,
+words! {
+    /// Kinds of attachment.
+    #[derive(Default)]
+    pub enum AttachmentKind {
+        /// A picture.
+        Image = "image",
+        /// A film.
+        Video = "video",
+        /// Sound.
+        Audio = "audio",
+        /// Any other file.
+        File = "file",
+        /// A sticker.
+        Sticker = "sticker",
+        /// A place.
+        Location = "location",
+        /// A link, or something shared.
+        Link = "link",
+        /// Something new.
+        #[default]
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// How far a file has come.
+    pub enum FileState {
+        /// On its way to us.
+        Pending = "pending",
+        /// We keep it.
+        Stored = "stored",
+        /// We do not; see `reason`.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// Why a file could not be kept.
+    pub enum FileReason {
+        /// It has more bytes than the gateway keeps.
+        TooLarge = "too_large",
+        /// It is not what it came as, or a program.
+        WrongType = "wrong_type",
+        /// It has no bytes.
+        Empty = "empty",
+        /// It lies where the gateway does not fetch from.
+        Refused = "refused",
+        /// It could not be fetched.
+        Unavailable = "unavailable",
+    }
 }
 
 /// A quick reply.

@@ -1,6 +1,7 @@
 //! SQL of contacts.
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{ContactInput, ContactView};
 use crate::{
@@ -44,6 +45,29 @@ pub async fn is_known_to(
     )
     .fetch_one(db)
     .await
+}
+
+/// Contacts who open rooms, and whose profile was asked for before then, are asked for again.
+pub async fn mark_profiles_stale(
+    db: &mut PgConnection,
+    tenants: &[Uuid],
+    contacts: &[Uuid],
+    before: Moment,
+    now: Moment,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update contacts c
+        set profile_due_at = $4, profile_failures = 0
+        from unnest($1::uuid[], $2::uuid[]) as opened (tenant_id, id)
+        where c.tenant_id = opened.tenant_id and c.id = opened.id and c.profile_at < $3 and c.profile_due_at is null",
+        tenants,
+        contacts,
+        before,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Sets what people may correct.

@@ -1,9 +1,9 @@
 //! `/contacts`: who writes.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
 use super::{
-    App,
+    App, Shown,
     extract::{Path, Query, RawJson, patched},
     page::{List, Page},
     problem::{self, Problem},
@@ -33,12 +33,8 @@ async fn visible(app: &App, staff: &Staff, contact: ContactId) -> Result<Contact
 
 /// One contact. Agents see contacts of their own rooms.
 #[utoipa::path(get, path = "/api/v1/contacts/{id}", tag = "contacts", params(("id" = ContactId, Path)), responses((status = 200, body = ContactView), (status = 403), (status = 404)))]
-pub async fn show(
-    State(app): State<App>,
-    staff: Staff,
-    Path(contact): Path<ContactId>,
-) -> Result<Json<ContactView>, Problem> {
-    visible(&app, &staff, contact).await.map(Json)
+pub async fn show(State(app): State<App>, staff: Staff, Path(contact): Path<ContactId>) -> Result<Shown, Problem> {
+    Ok(app.show(staff.tenant, &visible(&app, &staff, contact).await?))
 }
 
 /// Corrects a contact's name, e-mail address, phone number or language.
@@ -48,7 +44,7 @@ pub async fn change(
     staff: Staff,
     Path(contact): Path<ContactId>,
     RawJson(body): RawJson,
-) -> Result<Json<ContactView>, Problem> {
+) -> Result<Shown, Problem> {
     let was = visible(&app, &staff, contact).await?;
     let stored = ContactInput {
         name: was.name,
@@ -74,7 +70,7 @@ pub async fn change(
     events::append(&mut tx, now, &[event]).await?;
     tx.commit().await?;
     app.ring_events(staff.tenant);
-    Ok(Json(view))
+    Ok(app.show(staff.tenant, &view))
 }
 
 /// A contact's rooms, oldest first.
@@ -84,7 +80,7 @@ pub async fn rooms(
     staff: Staff,
     Path(contact): Path<ContactId>,
     Query(page): Query<Page>,
-) -> Result<Json<List<RoomView>>, Problem> {
+) -> Result<Shown, Problem> {
     visible(&app, &staff, contact).await?;
     let agent = if only_agent(&staff) { staff.user().map(|it| it.0) } else { None };
     list_page(&app, &staff, &Filter { contact: Some(contact.0), agent, ..Filter::default() }, &page).await

@@ -1,6 +1,6 @@
 //! `/events`: the tenant's log, as a stream or page by page.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{borrow::Cow, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -22,7 +22,10 @@ use super::{
     streams::Credential,
 };
 use crate::{
+    clock::Moment,
+    ids::TenantId,
     live::{Reader, Stream},
+    media::links::Links,
     people::Staff,
     queues::store::presence::mark_streaming,
     rooms::events::{Cursor, EventView, Logged},
@@ -50,8 +53,7 @@ pub struct From {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Events {
     /// In the order of the log.
-    #[schema(value_type = Vec<EventView>)]
-    items: Vec<Arc<Logged>>,
+    items: Vec<EventView>,
     /// Give it as `after`.
     next: String,
 }
@@ -90,7 +92,9 @@ pub async fn events(
         return Err(Problem::field("wait_s", "must be at most 30"));
     }
     let limit = usize::try_from(limit).unwrap_or(1);
-    let (items, next) = app.live.pull(reader, after.unwrap_or_default(), limit, Duration::from_secs(wait)).await?;
+    let (read, next) = app.live.pull(reader, after.unwrap_or_default(), limit, Duration::from_secs(wait)).await?;
+    let now = app.clock.now();
+    let items = read.iter().map(|it| linked(&app.media.links, staff.tenant, it, now).into_owned()).collect();
     Ok(Json(Events { items, next: next.to_string() }).into_response())
 }
 
@@ -108,9 +112,10 @@ async fn stream(
         mark_streaming(&app.db, &[staff.tenant.0], &[user.0], app.clock.now()).await?;
     }
     let stop = app.streams.closing();
+    let (links, clock, tenant) = (app.media.links.clone(), app.clock.clone(), staff.tenant);
     let state = (stream, presence, credential);
     let events = futures::stream::unfold(state, move |(mut stream, presence, mut credential)| {
-        let stop = stop.clone();
+        let (stop, links, clock) = (stop.clone(), links.clone(), clock.clone());
         async move {
             let event = tokio::select! {
                 event = next(&mut stream) => event,
@@ -118,7 +123,12 @@ async fn stream(
                 () = stop.cancelled() => return None,
             };
             // Looked at once more before each event, so that nobody is shown what came after their sign-out was noticed.
-            credential.still_counts().await.then_some((Ok::<_, Infallible>(event), (stream, presence, credential)))
+            if !credential.still_counts().await {
+                return None;
+            }
+            let event = linked(&links, tenant, &event, clock.now());
+            let shown = Event::default().id(&event.id).event(&event.kind).json_data(&event);
+            Some((Ok::<_, Infallible>(shown.unwrap_or_default()), (stream, presence, credential)))
         }
     });
     Ok(keep_alive(Sse::new(events)))
@@ -136,15 +146,18 @@ where
     response
 }
 
-async fn next(stream: &mut Stream) -> Event {
+/// An event with links to its files, if it has any.
+fn linked<'a>(links: &Links, tenant: TenantId, logged: &'a Logged, now: Moment) -> Cow<'a, EventView> {
+    match links.show_in(tenant, &logged.event.data, now) {
+        None => Cow::Borrowed(&logged.event),
+        Some(data) => Cow::Owned(EventView { data, ..logged.event.clone() }),
+    }
+}
+
+async fn next(stream: &mut Stream) -> Arc<Logged> {
     loop {
         match stream.next().await {
-            Ok(event) => {
-                let event = &event.event;
-                if let Ok(shown) = Event::default().id(&event.id).event(&event.kind).json_data(event) {
-                    return shown;
-                }
-            }
+            Ok(event) => return event,
             Err(error) => {
                 tracing::warn!(error = %error, "a stream waits for the database");
                 tokio::time::sleep(Duration::from_secs(1)).await;

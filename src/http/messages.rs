@@ -1,7 +1,6 @@
 //! `/rooms/{id}/messages` and `/rooms/{id}/notes`: what is said.
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -12,7 +11,7 @@ use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    App,
+    App, Shown,
     extract::{Json as Body, Path, Query, RawJson, parse},
     page::{DEFAULT_LIMIT, MAX_LIMIT},
     problem::{self, Problem},
@@ -21,7 +20,7 @@ use super::{
 use crate::{
     channels::Content,
     clock,
-    ids::{MessageId, RoomId},
+    ids::{MessageId, RoomId, TenantId},
     people::{Staff, Who},
     replies::{
         resend::{self, ResendError},
@@ -49,9 +48,12 @@ impl From<WriteError> for Problem {
                     .with("meta_code", code)
                     .with("meta_subcode", subcode)
             }
-            WriteError::Newer(messages) => Problem::of(problem::NEWER_MESSAGES).with("messages", shown(&messages)),
+            WriteError::Newer(_) => Problem::of(problem::NEWER_MESSAGES),
             WriteError::Invalid(errors) => {
                 Problem::invalid(errors.into_iter().map(|(pointer, detail)| (format!("/content{pointer}"), detail)))
+            }
+            WriteError::NothingToAnswer => {
+                Problem::field("/reply_to", "names no message of this room that Messenger knows")
             }
             WriteError::KeyReused => Problem::of(problem::IDEMPOTENCY_MISMATCH),
             WriteError::Db(source) => source.into(),
@@ -120,7 +122,7 @@ pub async fn list(
     staff: Staff,
     Path(room): Path<RoomId>,
     Query(between): Query<Between>,
-) -> Result<Json<Messages>, Problem> {
+) -> Result<Shown, Problem> {
     visible(&app, &staff, room).await?;
     let limit = between.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -135,7 +137,7 @@ pub async fn list(
         items.pop();
     }
     let next = items.last().filter(|_| more && between.before.is_none()).map(|it| it.seq.to_string());
-    Ok(Json(Messages { items, next }))
+    Ok(app.show(staff.tenant, &Messages { items, next }))
 }
 
 /// A reply.
@@ -144,6 +146,8 @@ pub async fn list(
 pub struct Reply {
     /// What it says. A text that is exactly `Email` or `Phone` asks for that field.
     content: Content,
+    /// The message it answers: one of the room that Messenger knows (it has an `external_id`). Long replies answer with their first part.
+    reply_to: Option<MessageId>,
     /// The newest `seq` you have seen: if somebody wrote after it, the reply is held back with 409.
     seen_seq: Option<i64>,
 }
@@ -162,11 +166,20 @@ pub async fn write(
     headers: HeaderMap,
     RawJson(body): RawJson,
 ) -> Result<Response, Problem> {
-    let reply: Reply = parse(&body)?;
+    let mut reply: Reply = parse(&body)?;
+    app.media.links.name_files(&mut reply.content);
     let key = idempotency_key(&headers, room, &body)?;
-    let draft = Draft { content: reply.content, seen_seq: reply.seen_seq, key };
-    let message = write::write(&app.db, &app.bell, staff.tenant, room, &writer(&staff), draft, app.clock.now()).await?;
-    Ok(created(&message))
+    let draft = Draft { content: reply.content, reply_to: reply.reply_to, seen_seq: reply.seen_seq, key };
+    let written = write::write(&app.db, &app.bell, staff.tenant, room, &writer(&staff), draft, app.clock.now()).await;
+    let message = match written {
+        Err(WriteError::Newer(messages)) => {
+            let newer: Vec<_> = messages.iter().map(|it| app.show(staff.tenant, it).0).collect();
+            return Err(Problem::of(problem::NEWER_MESSAGES).with("messages", newer.into()));
+        }
+        written => written?,
+    };
+    app.typing.written(staff.tenant, room);
+    Ok(created(&app, staff.tenant, &message))
 }
 
 /// Sends a message again that has failed or is in doubt: as a new message of yours at the end of the room. The old one keeps its place
@@ -183,7 +196,11 @@ pub async fn write(
 pub async fn resend(State(app): State<App>, staff: Staff, Path(message): Path<MessageId>) -> Result<Response, Problem> {
     let (writer, now) = (writer(&staff), app.clock.now());
     let resent = resend::resend(&app.db, &app.bell, staff.tenant, message, &writer, staff.sees_all(), now).await?;
-    Ok(if resent.is_new { created(&resent.message) } else { Json(resent.message).into_response() })
+    Ok(if resent.is_new {
+        created(&app, staff.tenant, &resent.message)
+    } else {
+        app.show(staff.tenant, &resent.message).into_response()
+    })
 }
 
 fn idempotency_key(headers: &HeaderMap, room: RoomId, body: &[u8]) -> Result<Option<(String, [u8; 32])>, Problem> {
@@ -202,10 +219,10 @@ fn writer(staff: &Staff) -> Writer {
     }
 }
 
-fn created(message: &Value) -> Response {
+fn created(app: &App, tenant: TenantId, message: &Value) -> Response {
     let (room, seq) = (message["room_id"].as_str().unwrap_or_default(), message["seq"].as_i64().unwrap_or_default());
     let location = format!("/api/v1/rooms/{room}/messages?after={}&limit=1", seq - 1);
-    (StatusCode::CREATED, [(header::LOCATION, location)], Json(message)).into_response()
+    (StatusCode::CREATED, [(header::LOCATION, location)], app.show(tenant, message)).into_response()
 }
 
 /// An internal note.
@@ -236,5 +253,5 @@ pub async fn note(
             .await?;
     tx.commit().await?;
     app.ring_events(staff.tenant);
-    Ok(created(&shown(&message)))
+    Ok(created(&app, staff.tenant, &shown(&message)))
 }

@@ -19,11 +19,13 @@ pub mod hours;
 pub mod incoming_chats;
 pub mod ledger;
 pub mod live;
+pub mod media;
 pub mod messages;
 pub mod meta_apps;
 pub mod page;
 pub mod problem;
 pub mod queues;
+pub mod reactions;
 mod refusals;
 pub mod request_id;
 pub mod rooms;
@@ -32,6 +34,7 @@ pub mod serve;
 pub mod sessions;
 pub mod streams;
 pub mod tenants;
+pub mod uploads;
 pub mod users;
 pub mod webhooks;
 pub mod widgets;
@@ -41,6 +44,8 @@ pub use tenants::create_tenant;
 use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use serde::Serialize;
+use serde_json::Value;
 use sqlx::PgPool;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
@@ -59,9 +64,11 @@ use crate::{
     ids::{RoomId, TenantId, WidgetId},
     intake::accept::Intake,
     live::Live,
+    media::Media,
     people::{passwords::Passwords, throttle::Throttle},
     queues::{Dispatch, board::Boards},
-    replies::{self, Outgoing, profiles},
+    replies::{self, Outgoing, profiles, typing::Typing},
+    rooms::events::shown,
     seal::SealKey,
 };
 
@@ -69,6 +76,9 @@ use crate::{
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The same where nobody has said who they are: a login is short.
 const MAX_PUBLIC_BODY_BYTES: usize = 16 * 1024;
+
+/// A resource with links to its files.
+pub type Shown = axum::Json<Value>;
 
 /// What every door works with.
 #[derive(Clone)]
@@ -93,6 +103,10 @@ pub struct App {
     pub intake: Intake,
     /// Hands out event streams.
     pub live: Live,
+    /// Keeps files and shows them.
+    pub media: Media,
+    /// Where somebody types.
+    pub typing: Typing,
     /// Who has one open.
     pub streams: streams::Streams,
     /// Hands out live views.
@@ -118,6 +132,8 @@ impl App {
         outgoing: Outgoing,
         intake: Intake,
         live: Live,
+        media: Media,
+        typing: Typing,
     ) -> Self {
         let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
         let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
@@ -132,11 +148,23 @@ impl App {
             outgoing,
             intake,
             live,
+            media,
+            typing,
             streams,
             boards,
             passwords,
             logins,
         }
+    }
+
+    /// A resource, or a list of them, as its tenant's callers see it: with links to its files.
+    pub fn show(&self, tenant: TenantId, resource: &impl Serialize) -> Shown {
+        let (mut resource, now) = (shown(resource), self.clock.now());
+        match resource.get_mut("items").and_then(Value::as_array_mut) {
+            Some(items) => items.iter_mut().for_each(|it| self.media.links.show(tenant, it, now)),
+            None => self.media.links.show(tenant, &mut resource, now),
+        }
+        axum::Json(resource)
     }
 
     /// After a commit: the tenant's log has grown.
@@ -237,6 +265,8 @@ pub fn doors() -> Vec<Door> {
         door(Access::ADMIN, routes!(canned_answers::change, canned_answers::remove)),
         // Meta's door.
         door(Access::Public, routes!(webhooks::verify, webhooks::receive)),
+        // Files: whoever has the link may look.
+        door(Access::Public, routes!(media::show)),
         door(Access::ADMIN, routes!(ledger::list)),
         door(Access::ADMIN, routes!(ledger::show)),
         door(Access::ADMIN, routes!(ledger::replay)),
@@ -250,6 +280,8 @@ pub fn doors() -> Vec<Door> {
         door(Access::ROOMS, routes!(messages::list, messages::write)),
         door(Access::ROOMS, routes!(messages::resend)),
         door(Access::ROOMS, routes!(messages::note)),
+        door(Access::ROOMS, routes!(uploads::create)),
+        door(Access::ROOMS, routes!(reactions::set, reactions::remove)),
         door(Access::AGENT, routes!(rooms::accept)),
         door(Access::AGENT, routes!(rooms::decline)),
         door(Access::ROOMS, routes!(rooms::typing)),
@@ -318,7 +350,12 @@ pub fn build(app: &App) -> Router {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {
         let layer = middleware::from_fn_with_state((app.clone(), access), access::layer);
-        let limit = if access == Access::Public { MAX_PUBLIC_BODY_BYTES } else { MAX_BODY_BYTES };
+        let limit = match paths.paths.keys().next() {
+            // The form around the file.
+            Some(path) if path.ends_with("/attachments") => app.media.fetch.most_bytes() + MAX_BODY_BYTES,
+            _ if access == Access::Public => MAX_PUBLIC_BODY_BYTES,
+            _ => MAX_BODY_BYTES,
+        };
         let limit = DefaultBodyLimit::max(limit);
         router = router.routes((schemas, paths, methods.route_layer(layer).layer(limit)));
     }

@@ -38,6 +38,7 @@ kinds! {
     BAD_HANDSHAKE "bad-handshake" 403 "Wrong verify token" "The webhook verification carries another mode or verify token than the app's."
     TENANT_SUSPENDED "tenant-suspended" 403 "The tenant is suspended" "The operator has suspended this tenant. Its webhooks are still stored."
     NOT_YOUR_ROOM "not-your-room" 403 "Not your room" "Another agent holds this room, or nobody does yet. Accept its offer first."
+    LINK_EXPIRED "link-expired" 403 "The link has expired" "Links to files are good for some hours. Ask for the message again: its links are new."
     NOT_FOUND "not-found" 404 "Not found" "There is nothing here, or it belongs to somebody else."
     METHOD_NOT_ALLOWED "method-not-allowed" 405 "Method not allowed" "The path exists, but not with this method."
     CONFLICT "conflict" 409 "Conflict" "The request does not fit the present state of the thing."

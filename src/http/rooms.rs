@@ -1,12 +1,12 @@
 //! `/rooms`: reading them, and whose they are.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    App,
+    App, Shown,
     access::Me,
     extract::{Json as Body, OptionalJson, Path, Query},
     page::{List, Page},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ids::{QueueId, RoomId, UserId},
-    people::{Roles, Staff},
+    people::{Roles, Staff, Who},
     queues::{
         Mover,
         moves::{self, MoveError, Target},
@@ -81,6 +81,17 @@ pub(super) async fn lock_held(tx: &mut sqlx::PgConnection, staff: &Staff, room: 
     Ok(locked)
 }
 
+/// The room, locked, if the caller may answer in it: as [`lock_held`], and API keys in any room.
+pub(super) async fn lock_answered(
+    tx: &mut sqlx::PgConnection,
+    staff: &Staff,
+    room: RoomId,
+) -> Result<LockedRoom, Problem> {
+    let is_key = matches!(staff.who, Who::Key(_));
+    let staff = if is_key { &Staff { roles: Roles::SUPERVISOR, ..staff.clone() } } else { staff };
+    lock_held(tx, staff, room).await
+}
+
 /// What narrows the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -114,30 +125,21 @@ fn statuses(text: &str) -> Result<Vec<Status>, Problem> {
 }
 
 /// A page of rooms, oldest first.
-pub(super) async fn list_page(
-    app: &App,
-    staff: &Staff,
-    filter: &Filter,
-    page: &Page,
-) -> Result<Json<List<RoomView>>, Problem> {
+pub(super) async fn list_page(app: &App, staff: &Staff, filter: &Filter, page: &Page) -> Result<Shown, Problem> {
     let limit = page.limit()?;
     let ids = store::list_ids(&app.db, staff.tenant, filter, page.after()?, limit + 1).await?;
     let mut db = app.db.acquire().await?;
     let views = store::list_views(&mut db, &vec![staff.tenant.0; ids.len()], &ids, app.clock.now()).await?;
     let views = views.into_iter().map(|(_, view)| view).collect();
-    Ok(Json(List::of(views, limit, |it: &RoomView| it.id.0)))
+    Ok(app.show(staff.tenant, &List::of(views, limit, |it: &RoomView| it.id.0)))
 }
 
 /// Rooms, oldest first. Agents see those offered to or held by them.
 #[utoipa::path(get, path = "/api/v1/rooms", tag = "rooms", params(Narrow), responses((status = 200, body = List<RoomView>)))]
-pub async fn list(
-    State(app): State<App>,
-    staff: Staff,
-    Query(narrow): Query<Narrow>,
-) -> Result<Json<List<RoomView>>, Problem> {
+pub async fn list(State(app): State<App>, staff: Staff, Query(narrow): Query<Narrow>) -> Result<Shown, Problem> {
     let own = if staff.sees_all() { None } else { staff.user().map(|it| it.0) };
     if own.is_some() && narrow.agent_id.is_some() && narrow.agent_id != own {
-        return Ok(Json(List { items: Vec::new(), next: None }));
+        return Ok(app.show(staff.tenant, &List::<RoomView> { items: Vec::new(), next: None }));
     }
     let filter = Filter {
         status: narrow.status.as_deref().map(statuses).transpose()?,
@@ -151,39 +153,29 @@ pub async fn list(
 
 /// Rooms offered to me and rooms I hold.
 #[utoipa::path(get, path = "/api/v1/me/rooms", tag = "agents", params(Page), responses((status = 200, body = List<RoomView>)))]
-pub async fn mine(
-    State(app): State<App>,
-    Me(staff, me): Me,
-    Query(page): Query<Page>,
-) -> Result<Json<List<RoomView>>, Problem> {
+pub async fn mine(State(app): State<App>, Me(staff, me): Me, Query(page): Query<Page>) -> Result<Shown, Problem> {
     let filter = Filter { status: Some(vec![Status::Offered, Status::Active]), agent: Some(me.0), ..Filter::default() };
     list_page(&app, &staff, &filter, &page).await
 }
 
 /// One room.
 #[utoipa::path(get, path = "/api/v1/rooms/{id}", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 403), (status = 404)))]
-pub async fn show(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>) -> Result<Json<RoomView>, Problem> {
-    visible(&app, &staff, room).await.map(Json)
+pub async fn show(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>) -> Result<Shown, Problem> {
+    Ok(app.show(staff.tenant, &visible(&app, &staff, room).await?))
 }
 
 /// The offer to me becomes my active room.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/accept", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 404), (status = 409, description = "the offer is gone")))]
-pub async fn accept(
-    State(app): State<App>,
-    Me(staff, me): Me,
-    Path(room): Path<RoomId>,
-) -> Result<Json<RoomView>, Problem> {
-    Ok(Json(moves::accept(&app.dispatch, staff.tenant, room, me, app.clock.now()).await?))
+pub async fn accept(State(app): State<App>, Me(staff, me): Me, Path(room): Path<RoomId>) -> Result<Shown, Problem> {
+    let view = moves::accept(&app.dispatch, staff.tenant, room, me, app.clock.now()).await?;
+    Ok(app.show(staff.tenant, &view))
 }
 
 /// The room goes back to its place and rings elsewhere.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/decline", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 404), (status = 409, description = "the offer is gone")))]
-pub async fn decline(
-    State(app): State<App>,
-    Me(staff, me): Me,
-    Path(room): Path<RoomId>,
-) -> Result<Json<RoomView>, Problem> {
-    Ok(Json(moves::decline(&app.dispatch, staff.tenant, room, me, app.clock.now()).await?))
+pub async fn decline(State(app): State<App>, Me(staff, me): Me, Path(room): Path<RoomId>) -> Result<Shown, Problem> {
+    let view = moves::decline(&app.dispatch, staff.tenant, room, me, app.clock.now()).await?;
+    Ok(app.show(staff.tenant, &view))
 }
 
 /// Where a room goes: exactly one of the two.
@@ -205,17 +197,17 @@ pub async fn transfer(
     staff: Staff,
     Path(room): Path<RoomId>,
     Body(to): Body<Transfer>,
-) -> Result<Json<RoomView>, Problem> {
+) -> Result<Shown, Problem> {
     let target = match (to.queue_id, to.agent_id) {
         (Some(queue), None) => Target::Queue(queue),
         (None, Some(agent)) => Target::Agent(agent),
         _ => return Err(Problem::field("/queue_id", "give either queue_id or agent_id")),
     };
     let note = checked_note(to.note)?;
-    Ok(Json(
+    let view =
         moves::transfer(&app.dispatch, staff.tenant, room, &mover(&staff), target, note.as_deref(), app.clock.now())
-            .await?,
-    ))
+            .await?;
+    Ok(app.show(staff.tenant, &view))
 }
 
 fn checked_note(note: Option<String>) -> Result<Option<String>, Problem> {
@@ -246,21 +238,20 @@ pub async fn close(
     staff: Staff,
     Path(room): Path<RoomId>,
     OptionalJson(close): OptionalJson<Close>,
-) -> Result<Json<RoomView>, Problem> {
+) -> Result<Shown, Problem> {
     let tags = close.tags.map(checked_tags).transpose()?;
     let note = checked_note(close.note)?;
-    Ok(Json(
-        moves::close(
-            &app.dispatch,
-            staff.tenant,
-            room,
-            &mover(&staff),
-            tags.as_deref(),
-            note.as_deref(),
-            app.clock.now(),
-        )
-        .await?,
-    ))
+    let view = moves::close(
+        &app.dispatch,
+        staff.tenant,
+        room,
+        &mover(&staff),
+        tags.as_deref(),
+        note.as_deref(),
+        app.clock.now(),
+    )
+    .await?;
+    Ok(app.show(staff.tenant, &view))
 }
 
 /// Whom a room is given to.
@@ -278,10 +269,11 @@ pub async fn take(
     staff: Staff,
     Path(room): Path<RoomId>,
     OptionalJson(take): OptionalJson<Take>,
-) -> Result<Json<RoomView>, Problem> {
+) -> Result<Shown, Problem> {
     let agent =
         take.agent_id.or(staff.user()).ok_or_else(|| Problem::field("/agent_id", "an API key must name the agent"))?;
-    Ok(Json(moves::take(&app.dispatch, staff.tenant, room, &mover(&staff), agent, app.clock.now()).await?))
+    let view = moves::take(&app.dispatch, staff.tenant, room, &mover(&staff), agent, app.clock.now()).await?;
+    Ok(app.show(staff.tenant, &view))
 }
 
 /// All of a room's tags.
@@ -319,7 +311,7 @@ pub async fn tags(
     staff: Staff,
     Path(room): Path<RoomId>,
     Body(tags): Body<Tags>,
-) -> Result<Json<RoomView>, Problem> {
+) -> Result<Shown, Problem> {
     let tags = checked_tags(tags.tags)?;
     let mut tx = crate::db::begin(&app.db).await?;
     lock_held(&mut tx, &staff, room).await?;
@@ -327,12 +319,12 @@ pub async fn tags(
     let view = updated(&app, &mut tx, &staff, room).await?;
     tx.commit().await?;
     app.ring_events(staff.tenant);
-    Ok(Json(view))
+    Ok(app.show(staff.tenant, &view))
 }
 
 /// The holder has read everything: `unread` is 0, and the contact sees it.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/seen", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 403), (status = 404), (status = 409)))]
-pub async fn seen(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>) -> Result<Json<RoomView>, Problem> {
+pub async fn seen(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>) -> Result<Shown, Problem> {
     let mut tx = crate::db::begin(&app.db).await?;
     let locked = lock_held(&mut tx, &staff, room).await?;
     // A supervisor's look is not the holder's, and a key has no eyes.
@@ -346,7 +338,7 @@ pub async fn seen(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>
     if holds {
         app.act(staff.tenant, room, crate::channels::messenger::send::SenderAction::MarkSeen);
     }
-    Ok(Json(view))
+    Ok(app.show(staff.tenant, &view))
 }
 
 /// Whether somebody types.
@@ -357,7 +349,7 @@ pub struct Typing {
     on: bool,
 }
 
-/// Shows the contact that the holder types.
+/// Shows the contact that the holder types: until they write or say otherwise, at most for a minute after the last call.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/typing", tag = "rooms", params(("id" = RoomId, Path)), request_body = Typing, responses((status = 204), (status = 403), (status = 404), (status = 409)))]
 pub async fn typing(
     State(app): State<App>,
@@ -365,22 +357,21 @@ pub async fn typing(
     Path(room): Path<RoomId>,
     Body(typing): Body<Typing>,
 ) -> Result<axum::http::StatusCode, Problem> {
-    use crate::channels::messenger::send::SenderAction;
     let mut tx = crate::db::begin(&app.db).await?;
-    lock_held(&mut tx, &staff, room).await?;
+    lock_answered(&mut tx, &staff, room).await?;
     drop(tx);
-    app.act(staff.tenant, room, if typing.on { SenderAction::TypingOn } else { SenderAction::TypingOff });
+    if typing.on {
+        app.typing.begin(staff.tenant, room, app.clock.now());
+    } else {
+        app.typing.end(staff.tenant, room);
+    }
     Ok(axum::http::StatusCode::NO_CONTENT)
 }
 
 /// Takes the contact's thread back from the app that answers it (`thread_owner`); nothing happens if none does. Meta allows it to
 /// apps with the right to take control.
 #[utoipa::path(post, path = "/api/v1/rooms/{id}/take-thread", tag = "rooms", params(("id" = RoomId, Path)), responses((status = 200, body = RoomView), (status = 403), (status = 404), (status = 409), (status = 503)))]
-pub async fn take_thread(
-    State(app): State<App>,
-    staff: Staff,
-    Path(room): Path<RoomId>,
-) -> Result<Json<RoomView>, Problem> {
+pub async fn take_thread(State(app): State<App>, staff: Staff, Path(room): Path<RoomId>) -> Result<Shown, Problem> {
     let mut tx = crate::db::begin(&app.db).await?;
     let is_elsewhere = lock_held(&mut tx, &staff, room).await?.elsewhere(app.clock.now()).is_some();
     // Nothing stays locked while Facebook is asked.
@@ -390,7 +381,8 @@ pub async fn take_thread(
     }
     let mut db = app.db.acquire().await?;
     let view = store::find_view(&mut db, staff.tenant, room, app.clock.now()).await?;
-    view.map(Json).ok_or_else(|| Problem::of(problem::NOT_FOUND))
+    let view = view.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
+    Ok(app.show(staff.tenant, &view))
 }
 
 async fn updated(app: &App, tx: &mut sqlx::PgConnection, staff: &Staff, room: RoomId) -> Result<RoomView, Problem> {

@@ -3,18 +3,24 @@
 mod consequence;
 pub mod doubts;
 mod effects;
+mod files;
 pub mod pacing;
 pub mod profiles;
+pub mod react;
 mod record;
 pub mod resend;
 pub mod store;
 pub mod thread;
+pub mod typing;
 pub mod worker;
 pub mod write;
 
 use std::sync::Arc;
 
-use crate::{channels::meta::graph::Graph, clock::Clock, db::bell::Bell, ids::TenantId, seal::SealKey, secret::Secret};
+use crate::{
+    channels::meta::graph::Graph, clock::Clock, db::bell::Bell, ids::TenantId, media::Media, seal::SealKey,
+    secret::Secret,
+};
 
 /// What the verbs and workers of this module work with.
 #[derive(Clone)]
@@ -29,6 +35,8 @@ pub struct Outgoing {
     pub seal: SealKey,
     /// Facebook, or the simulator.
     pub graph: Arc<Graph>,
+    /// Where files are.
+    pub media: Media,
 }
 
 /// What a call for a Page needs.

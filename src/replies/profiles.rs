@@ -1,17 +1,23 @@
 //! Names and pictures of contacts, asked for once and never waited for; and signs of life to them. Neither may fail a message.
 
+use chrono::TimeDelta;
 use tracing::debug;
 
-use super::{Outgoing, store};
+use super::{
+    Outgoing,
+    store::{self, Unasked},
+};
 use crate::{
     channels::{
+        AttachmentKind,
         messenger::send::{self, SenderAction},
         meta::graph::Access,
     },
-    check,
+    check::{self, MAX_NAME},
     crew::{Step, Worker},
     db::bell::Topic,
-    ids::{RoomId, TenantId},
+    ids::{FileId, RoomId, TenantId},
+    media::{self, NewFile, Owner},
     rooms::{
         self,
         events::{self, Kind, NewEvent},
@@ -20,6 +26,8 @@ use crate::{
 
 /// Profiles asked for in one step.
 const MOST_AT_ONCE: i64 = 8;
+/// Waits after failures in a row; then it is left until the contact opens a room long after.
+const WAITS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::hours(6), TimeDelta::hours(24)];
 
 /// The worker that asks for profiles.
 pub struct Profiles {
@@ -31,7 +39,8 @@ impl Worker for Profiles {
     const NAME: &'static str = "profiles";
 
     async fn step(&self) -> anyhow::Result<Step> {
-        let claimed = store::claim_nameless(&self.outgoing.db, self.outgoing.clock.now(), MOST_AT_ONCE).await?;
+        let now = self.outgoing.clock.now();
+        let claimed = store::claim_unasked(&self.outgoing.db, now, now + WAITS[0], MOST_AT_ONCE).await?;
         if claimed.is_empty() {
             return Ok(Step::Idle);
         }
@@ -45,25 +54,33 @@ impl Worker for Profiles {
     }
 }
 
-async fn ask(outgoing: &Outgoing, it: &store::Nameless) -> anyhow::Result<()> {
+async fn ask(outgoing: &Outgoing, it: &Unasked) -> anyhow::Result<()> {
     let keys = outgoing.open(it.tenant, &it.page)?;
     let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let profile =
-        outgoing.graph.profile(access, &it.sender_id).await.map_err(|verdict| anyhow::anyhow!("{verdict:?}"))?;
-    let Some(profile) = profile else { return Ok(()) };
-    let now = outgoing.clock.now();
+    let (asked, now) = (outgoing.graph.profile(access, &it.sender_id).await, outgoing.clock.now());
+    let profile = match asked {
+        Ok(Some(profile)) => profile,
+        // There is none, or we may not see it: asking again soon would not help.
+        Ok(None) => return Ok(store::mark_unknown(&outgoing.db, it, None, 0).await?),
+        Err(verdict) => {
+            let wait = usize::try_from(it.failures).ok().and_then(|failures| WAITS.get(failures));
+            store::mark_unknown(&outgoing.db, it, wait.map(|wait| now + *wait), it.failures + 1).await?;
+            anyhow::bail!("{verdict:?}");
+        }
+    };
     let name = profile
         .name
         .or_else(|| Some([profile.first_name.as_deref()?, profile.last_name.as_deref().unwrap_or("")].join(" ")));
-    let name = name.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+    let name = name.map(|it| clean(&it)).filter(|it| !it.is_empty());
+    let first_name = profile.first_name.map(|it| clean(&it)).filter(|it| !it.is_empty());
     let mut tx = crate::db::begin(&outgoing.db).await?;
-    let told = store::Told {
-        name: name.as_deref(),
-        first_name: profile.first_name.as_deref(),
-        picture_url: profile.picture_url.as_deref(),
-        locale: profile.locale.as_deref().filter(|it| check::locale(it).is_some()),
-    };
-    let room = store::mark_profile(&mut tx, it.tenant, it.contact, &told, now).await?;
+    let locale = profile.locale.as_deref().filter(|it| check::locale(it).is_some());
+    let room = store::mark_profile(&mut tx, it, name.as_deref(), first_name.as_deref(), locale, now).await?;
+    if let Some(source_url) = profile.picture_url {
+        let (owner, kind) = (Owner::Contact(it.contact), AttachmentKind::Image);
+        let picture = NewFile { tenant: it.tenant, id: FileId::fresh(now), owner, kind, source_url, name: None };
+        media::store::insert_files(&mut tx, &[picture], now).await?;
+    }
     if let Some(room) = room
         && let Some(view) = rooms::store::find_view(&mut tx, it.tenant, room, now).await?
     {
@@ -74,6 +91,11 @@ async fn ask(outgoing: &Outgoing, it: &store::Nameless) -> anyhow::Result<()> {
     tx.commit().await?;
     outgoing.bell.ring(Topic::Events(it.tenant));
     Ok(())
+}
+
+/// A name on one line, as long as people may enter one.
+fn clean(name: &str) -> String {
+    name.trim().chars().filter(|it| !it.is_control()).take(MAX_NAME).collect()
 }
 
 /// Shows the contact that somebody types or has seen what they wrote. Failures are for the log only.

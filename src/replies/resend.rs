@@ -8,7 +8,8 @@ use crate::{
     channels::Content,
     clock::Moment,
     db::bell::{Bell, Topic},
-    ids::{MessageId, TenantId, UserId},
+    ids::{FileId, MessageId, TenantId, UserId},
+    media,
     rooms::{
         self, AuthorKind, Delivery, Direction, Status,
         events::shown,
@@ -96,7 +97,12 @@ pub async fn resend(
     }
     let content: Content = serde_json::from_value(old.content).map_err(|_| ResendError::NotFailed(Delivery::Failed))?;
     store::send::clear_unreachable(&mut tx, tenant, room.contact).await?;
-    let new = say::write(&mut tx, tenant, &mut room, writer, Direction::Outbound, &content, now).await?;
+    let way = Direction::Outbound;
+    let new = say::answer(&mut tx, tenant, &mut room, writer, way, &content, old.reply_to, now).await?;
+    // What is taken back is the copy; then its files go.
+    for file in content.files() {
+        media::store::mark_sent(&mut tx, tenant, FileId(file), new.id).await?;
+    }
     store::resend::mark_resent(&mut tx, tenant, message, new.id).await?;
     receipts::announce(&mut tx, tenant, &[Changed { message, room: old.room_id }], now).await?;
     tx.commit().await?;

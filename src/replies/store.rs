@@ -104,48 +104,64 @@ pub async fn find_page(db: &PgPool, tenant: TenantId, room: RoomId) -> sqlx::Res
     }))
 }
 
-/// A contact whose profile has never been asked for.
+/// A contact whose profile is to be asked for.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the columns of the same names")]
-pub struct Nameless {
+pub struct Unasked {
     pub tenant: TenantId,
     pub contact: ContactId,
     pub sender_id: String,
+    pub failures: i32,
     pub page: SealedPage,
 }
 
-/// Claims contacts without a profile: each is asked for once.
-pub async fn claim_nameless(db: &PgPool, now: Moment, limit: i64) -> sqlx::Result<Vec<Nameless>> {
+/// Claims contacts whose profile was never asked for, or is due again. Whoever dies with the claim, or finds the Page without a token,
+/// leaves them due at `again_at`.
+pub async fn claim_unasked(db: &PgPool, now: Moment, again_at: Moment, limit: i64) -> sqlx::Result<Vec<Unasked>> {
     let rows = sqlx::query!(
-        r#"with nameless as (
+        r#"with wanted as (
+            (select tenant_id, id
+             from contacts
+             where profile_at is null and last_inbound_at is not null
+             order by created_at
+             limit $3)
+            union all
+            (select tenant_id, id
+             from contacts
+             where profile_due_at <= $1
+             order by profile_due_at
+             limit $3)
+        ), locked as (
             select c.tenant_id, c.id
             from contacts c
-            where c.profile_at is null and c.last_inbound_at is not null
-            order by c.created_at
-            limit $2
-            for update skip locked
+            join wanted w on w.tenant_id = c.tenant_id and w.id = c.id
+            where c.profile_at is null or c.profile_due_at <= $1
+            limit $3
+            for update of c skip locked
         ), claimed as (
             update contacts c
-            set profile_at = $1
-            from nameless n
-            where c.tenant_id = n.tenant_id and c.id = n.id
-            returning c.tenant_id, c.id, c.sender_id, c.widget_id
+            set profile_at = $1, profile_due_at = $2
+            from locked l
+            where c.tenant_id = l.tenant_id and c.id = l.id
+            returning c.tenant_id, c.id, c.sender_id, c.widget_id, c.profile_failures
         )
-        select c.tenant_id, c.id, c.sender_id, c.widget_id, w.page_id as "page_id!", w.page_token as "page_token!",
+        select c.tenant_id, c.id, c.sender_id, c.widget_id, c.profile_failures, w.page_id as "page_id!", w.page_token as "page_token!",
             a.tenant_id as app_owner, a.id as app_id, a.app_secret
         from claimed c
         join widgets w on w.tenant_id = c.tenant_id and w.id = c.widget_id
         join meta_apps a on a.tenant_id = w.meta_app_owner and a.id = w.meta_app_id
         where w.page_token_state = 'ok' and w.page_token is not null"#,
         now,
+        again_at,
         limit,
     )
     .fetch_all(db)
     .await?;
-    let nameless = rows.into_iter().map(|it| Nameless {
+    let unasked = rows.into_iter().map(|it| Unasked {
         tenant: TenantId(it.tenant_id),
         contact: ContactId(it.id),
         sender_id: it.sender_id,
+        failures: it.profile_failures,
         page: SealedPage {
             widget: WidgetId(it.widget_id),
             page_id: it.page_id,
@@ -155,45 +171,67 @@ pub async fn claim_nameless(db: &PgPool, now: Moment, limit: i64) -> sqlx::Resul
             app_secret: it.app_secret,
         },
     });
-    Ok(nameless.collect())
+    Ok(unasked.collect())
 }
 
-/// What a profile says.
-#[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "the columns of the same names")]
-pub struct Told<'a> {
-    pub name: Option<&'a str>,
-    pub first_name: Option<&'a str>,
-    pub picture_url: Option<&'a str>,
-    pub locale: Option<&'a str>,
+/// Nobody knows the profile now; asked for again then, or not before the contact opens a room long after.
+pub async fn mark_unknown(db: &PgPool, it: &Unasked, again_at: Option<Moment>, failures: i32) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update contacts set profile_due_at = $3, profile_failures = $4 where tenant_id = $1 and id = $2",
+        it.tenant.0,
+        it.contact.0,
+        again_at,
+        failures,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
-/// Notes what a profile says; the newest room, which shows it.
+/// What a profile says. Names that people have corrected stay. The newest room that shows the contact, if that is news to it.
 pub async fn mark_profile(
     tx: &mut PgConnection,
-    tenant: TenantId,
-    contact: ContactId,
-    told: &Told<'_>,
+    it: &Unasked,
+    name: Option<&str>,
+    first_name: Option<&str>,
+    locale: Option<&str>,
     now: Moment,
 ) -> sqlx::Result<Option<RoomId>> {
-    sqlx::query!(
-        "update contacts
-        set name = coalesce(name, $3), first_name = coalesce(first_name, $4), picture_url = $5, locale = coalesce(locale, $7), updated_at = $6
-        where tenant_id = $1 and id = $2",
-        tenant.0,
-        contact.0,
-        told.name,
-        told.first_name,
-        told.picture_url,
+    let changed = sqlx::query_scalar!(
+        r#"with was as (
+            select name, first_name
+            from contacts
+            where tenant_id = $1 and id = $2
+            for update
+        ), updated as (
+            update contacts
+            set name = case when name is null or name = profile_name then coalesce($3, name) else name end,
+                first_name = case when first_name is null or first_name = profile_first_name then coalesce($4, first_name)
+                    else first_name end,
+                profile_name = coalesce($3, profile_name), profile_first_name = coalesce($4, profile_first_name),
+                locale = coalesce(locale, $6),
+                profile_due_at = null, profile_failures = 0, updated_at = $5
+            where tenant_id = $1 and id = $2
+            returning name, first_name
+        )
+        select was.name is distinct from updated.name or was.first_name is distinct from updated.first_name as "changed!"
+        from was, updated"#,
+        it.tenant.0,
+        it.contact.0,
+        name,
+        first_name,
         now,
-        told.locale,
+        locale,
     )
-    .execute(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
+    if changed != Some(true) {
+        return Ok(None);
+    }
     let room = sqlx::query_scalar!(
         "select id from rooms where tenant_id = $1 and contact_id = $2 order by id desc limit 1",
-        tenant.0,
-        contact.0,
+        it.tenant.0,
+        it.contact.0,
     )
     .fetch_optional(tx)
     .await?;

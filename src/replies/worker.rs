@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     Outgoing,
     consequence::{self, Effect, Fate, TOKEN_LOOK},
-    effects,
+    effects, files,
     pacing::{Ended, Lane, Limits, Pacer, Turn},
     record::{Outcome, Recorder},
     store::{
@@ -372,10 +372,18 @@ async fn ask(
         }
     };
     let metadata = format!("{METADATA_PREFIX}{}", it.message);
-    // Questions have their words since they were written.
-    let body = send::request(&it.sender_id, content, &metadata, path, Prompts { email: "", phone: "" });
     let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    Some(outgoing.graph.send(access, &page.page_id, &body).await)
+    let mut content = content.clone();
+    if let Some(verdict) = files::hand_over(outgoing, it, page, access, &mut content).await {
+        return Some((verdict, Usage::default()));
+    }
+    // Questions have their words since they were written.
+    let mut body = send::request(&it.sender_id, &content, &metadata, path, Prompts { email: "", phone: "" });
+    if let Some(mid) = &it.reply_to {
+        body["reply_to"] = serde_json::json!({ "mid": mid });
+    }
+    let (verdict, usage) = outgoing.graph.send(access, &page.page_id, &body).await;
+    Some((files::reconsider(outgoing, it, &content, verdict).await, usage))
 }
 
 /// What a verdict says about the way to Facebook.

@@ -1,5 +1,7 @@
 //! An agent's reply: checked, stored and put on its way in one transaction.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -7,11 +9,12 @@ use super::store;
 use crate::{
     channels::{
         Content, Field,
-        messenger::{limits, send, text},
+        messenger::{limits, plain::plain, send, text},
     },
     clock::Moment,
     db::bell::{Bell, Topic},
-    ids::{RoomId, TenantId, UserId},
+    ids::{FileId, MessageId, RoomId, TenantId, UserId},
+    media,
     rooms::{
         self, AuthorKind, Direction, MessageView, Status, ThreadOwner, Window, WindowMode,
         events::shown,
@@ -29,6 +32,8 @@ const KEY_HOURS: i64 = 24;
 pub struct Draft {
     /// What it says.
     pub content: Content,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
     /// The newest `seq` the caller has seen.
     pub seen_seq: Option<i64>,
     /// The Idempotency-Key with the hash of room and body.
@@ -86,6 +91,9 @@ pub enum WriteError {
     /// Content out of limits: (pointer below the content, detail).
     #[error("the content is invalid")]
     Invalid(Vec<(String, String)>),
+    /// The message it answers is not in the room, or the channel does not know it.
+    #[error("no message to answer")]
+    NothingToAnswer,
     /// The key came with another body before.
     #[error("the idempotency key was used for another body")]
     KeyReused,
@@ -113,10 +121,20 @@ pub async fn write(
         return Ok(first);
     }
     check_place(&mut tx, tenant, &locked, writer, &draft, now).await?;
-    let content = prepare(&mut tx, tenant, room, draft.content).await?;
+    let mut reply_to = find_answered(&mut tx, tenant, room, draft.reply_to).await?;
+    let mut content = prepare(&mut tx, tenant, room, draft.content).await?;
+    if locked.plain_only {
+        content = plain(content);
+    }
+    take_uploads(&mut tx, tenant, room, &mut content).await?;
     let mut first = None;
     for part in send::split(content) {
-        let message = say::write(&mut tx, tenant, &mut locked, writer, Direction::Outbound, &part, now).await?;
+        // The first part is the answer, the others go on from it.
+        let (way, answered) = (Direction::Outbound, reply_to.take());
+        let message = say::answer(&mut tx, tenant, &mut locked, writer, way, &part, answered, now).await?;
+        for file in part.files() {
+            media::store::mark_sent(&mut tx, tenant, FileId(file), message.id).await?;
+        }
         first.get_or_insert(message);
     }
     let first = first
@@ -129,6 +147,44 @@ pub async fn write(
     bell.ring(Topic::Outbox);
     bell.ring(Topic::Events(tenant));
     Ok(first)
+}
+
+/// The message to answer, if the channel knows it.
+async fn find_answered(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    message: Option<MessageId>,
+) -> Result<Option<MessageId>, WriteError> {
+    let Some(id) = message else { return Ok(None) };
+    let found = rooms::store::find_message(tx, tenant, id).await?;
+    let is_known = found.is_some_and(|it| it.room_id == room && it.external_id.is_some());
+    if is_known { Ok(Some(id)) } else { Err(WriteError::NothingToAnswer) }
+}
+
+/// Puts what we know of uploads in the place of their ids. Each can be sent once, in the room it was uploaded for.
+async fn take_uploads(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    content: &mut Content,
+) -> Result<(), WriteError> {
+    let Content::Attachments { attachments, .. } = content else { return Ok(()) };
+    let (mut wrong, mut taken) = (Vec::new(), HashSet::new());
+    for (index, attachment) in attachments.iter_mut().enumerate() {
+        let Some(id) = attachment.id else { continue };
+        match media::store::lock_upload(tx, tenant, room, FileId(id)).await?.filter(|_| taken.insert(id)) {
+            Some(file) if file.kind == attachment.kind => *attachment = media::attachment(&file),
+            Some(file) => {
+                wrong.push((format!("/attachments/{index}/type"), format!("was uploaded as {}", file.kind.as_str())));
+            }
+            None => wrong.push((
+                format!("/attachments/{index}/id"),
+                "names no upload of this room that has not been sent".to_owned(),
+            )),
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(WriteError::Invalid(wrong)) }
 }
 
 /// The first answer to the same key, if there was one.

@@ -1,15 +1,19 @@
 //! The one decider for texts that nobody typed: opening, closing, queued, waiting, silence, offline and error texts. Each goes out at most once for its
 //! occasion, never outside the standard window (the HUMAN_AGENT tag is for people), and never as an answer to an echo or a standby event.
 
+use chrono::TimeDelta;
 use sqlx::PgConnection;
 
 use super::{
-    Closed, Direction, WindowMode,
+    Closed, Direction, Status, WindowMode,
     say::{self, Writer},
     store::{self, LockedRoom, TextFacts},
     window,
 };
 use crate::{channels::Content, clock::Moment, ids::TenantId, widgets::texts};
+
+/// How long the error text is not said again in a room: two machines that answer each other must not go on.
+const ERROR_PAUSE: TimeDelta = TimeDelta::hours(1);
 
 /// Why a text goes out.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub enum Occasion<'a> {
     Queued,
     /// The contact wrote while the hours are closed.
     Offline(&'a Closed),
+    /// The contact sent something that cannot be handled.
+    Error,
     /// The queue was full; the room is closed.
     Full {
         /// The queue's text.
@@ -80,6 +86,17 @@ pub async fn say(
         }
         Occasion::Full { text } | Occasion::Waiting { text, .. } | Occasion::Silent { text } => {
             ((*text).to_owned(), "")
+        }
+        // In a closed room somebody has said already that nobody answers.
+        Occasion::Error if room.status == Status::Closed => return Ok(()),
+        Occasion::Error => {
+            let text = text_of(&facts, "error");
+            if text.trim().is_empty()
+                || !store::files::mark_error_told(tx, tenant, room.id, now - ERROR_PAUSE, now).await?
+            {
+                return Ok(());
+            }
+            (text, "")
         }
     };
     let position = if let Occasion::Waiting { position, .. } = &occasion { Some(*position) } else { None };

@@ -13,6 +13,7 @@ use crate::{
     channels::Content,
     clock::Moment,
     ids::{MessageId, RoomId, TenantId, WidgetId},
+    media,
 };
 
 /// What the content of a message becomes that was taken back.
@@ -78,7 +79,7 @@ pub async fn change(tx: &mut PgConnection, it: &MessageChange, now: Moment) -> s
     if !message.apply(&it.change, it.at) {
         return Ok(Effect::Known(room));
     }
-    store::update(tx, it.tenant, &message).await?;
+    keep(tx, it.tenant, &message).await?;
     receipts::announce(tx, it.tenant, &[Changed { message: message.id, room }], now).await?;
     Ok(Effect::Changed(room))
 }
@@ -94,8 +95,20 @@ pub async fn catch_up(tx: &mut PgConnection, tenant: TenantId, message: MessageI
         return Ok(false);
     };
     let changes: Vec<_> = early.iter().map(|it| stored.apply(&it.change, it.at)).collect();
-    store::update(tx, tenant, &stored).await?;
+    keep(tx, tenant, &stored).await?;
     Ok(changes.contains(&true))
+}
+
+/// Writes a changed message. The files of one that was taken back go with its words.
+///
+/// # Errors
+/// The database's.
+pub async fn keep(tx: &mut PgConnection, tenant: TenantId, it: &Changeable) -> sqlx::Result<()> {
+    store::update(tx, tenant, it).await?;
+    if it.status == Delivery::Unsent {
+        media::store::delete_of_message(tx, tenant, it.id).await?;
+    }
+    Ok(())
 }
 
 /// The parts of a message that may change.

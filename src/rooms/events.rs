@@ -189,15 +189,12 @@ impl std::str::FromStr for Cursor {
     }
 }
 
-/// A stored event with who may see it. Written as what is shown of it.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
+/// A stored event with who may see it.
+#[derive(Clone, Debug)]
 pub struct Logged {
     /// Its place.
-    #[serde(skip)]
     pub cursor: Cursor,
     /// Agents who may see it.
-    #[serde(skip)]
     pub agents: [Option<Uuid>; 2],
     /// What is shown.
     pub event: EventView,

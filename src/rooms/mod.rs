@@ -5,6 +5,7 @@ pub mod automatic;
 pub mod changes;
 pub mod decisions;
 pub mod events;
+pub mod files;
 pub mod limits;
 pub mod receipts;
 pub mod receive;

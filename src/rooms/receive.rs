@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::{
     Author, AuthorKind, CloseReason, Closed, Delivery, Direction, MessageView, NewMessage, Place, Status,
     automatic::{self, Occasion},
-    changes::Changeable,
+    changes::{self, Changeable},
     decisions,
     events::{self, Kind, NewEvent, shown},
     limits,
@@ -18,10 +18,17 @@ use super::{
     },
 };
 use crate::{
-    channels::{Content, Field},
+    channels::{AttachmentKind, Content, Field},
     clock::Moment,
+    contacts,
     ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
+    media::{self, NewFile},
 };
+
+/// How contacts are called before their name is known.
+pub const NAMELESS: &str = "Guest";
+/// How old a profile may be when its contact opens a room.
+const PROFILES_LAST: TimeDelta = TimeDelta::days(30);
 
 /// Something a contact wrote, tapped or shared.
 #[derive(Clone, Debug)]
@@ -162,11 +169,15 @@ async fn store_fresh(
     let mut holders: HashMap<RoomId, Option<UserId>> = HashMap::new();
     let mut shared: Vec<(TenantId, RoomId)> = Vec::new();
     let mut referred: BTreeMap<(TenantId, RoomId), serde_json::Value> = BTreeMap::new();
+    let mut files: Vec<NewFile> = Vec::new();
+    let mut unhandled: BTreeSet<(TenantId, RoomId)> = BTreeSet::new();
     for it in fresh {
         let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
         talk.wrote_at = talk.wrote_at.max(it.at.min(now));
         let referral = talk.referral_of(it, now);
-        let (content, field) = recognise(tx, it, talk.contact).await?;
+        let (mut content, field) = recognise(tx, it, talk.contact).await?;
+        let id = MessageId::fresh(now);
+        files.extend(media::adopt(it.tenant, id, &mut content, now));
         let mut room = match talk.room.take() {
             Some(room) => {
                 if let Some(referral) = referral {
@@ -194,7 +205,10 @@ async fn store_fresh(
         }
         holders.insert(room.id, room.agent);
         let reply_to = it.reply_to.as_ref().and_then(|id| known.get(&(it.widget, id.clone()))).map(|found| found.0);
-        messages.push(message(it, &room, talk, content, reply_to, now));
+        if cannot_be_handled(&content) {
+            unhandled.insert((it.tenant, room.id));
+        }
+        messages.push(message(it, id, &room, talk, &content, reply_to, now));
         if let Some((email, phone)) = field {
             store::receive::mark_shared(tx, it.tenant, talk.contact, email.as_deref(), phone.as_deref(), now).await?;
             shared.push((it.tenant, room.id));
@@ -211,9 +225,16 @@ async fn store_fresh(
     opened_for.extend(opened.iter().map(|it| it.tenant));
     store::receive::insert_rooms(tx, &opened, now).await?;
     decisions::note_opened(tx, &opened, now).await?;
+    if !opened.is_empty() {
+        // Names and pictures change; a new talk is the time to look.
+        let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).collect();
+        let writers: Vec<_> = opened.iter().map(|it| it.contact.0).collect();
+        contacts::store::mark_profiles_stale(tx, &tenants, &writers, now - PROFILES_LAST, now).await?;
+    }
     store::insert_messages(tx, &messages).await?;
+    media::store::insert_files(tx, &files, now).await?;
     for (tenant, message) in &changed {
-        store::changes::update(tx, *tenant, message).await?;
+        changes::keep(tx, *tenant, message).await?;
     }
     if !opened_with.is_empty() {
         let touched: Vec<_> = opened_with.into_values().collect();
@@ -238,11 +259,28 @@ async fn store_fresh(
             None => automatic::say(tx, tenant, &mut room, Occasion::Queued, now).await?,
         }
     }
+    for (tenant, room) in unhandled {
+        let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
+        automatic::say(tx, tenant, &mut room, Occasion::Error, now).await?;
+    }
     for (tenant, room, text) in turned_away {
         let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
         automatic::say(tx, tenant, &mut room, Occasion::Full { text: &text }, now).await?;
     }
     Ok(messages)
+}
+
+/// Whether nobody will be able to see what the contact sent. Of files that is known only when they are fetched.
+fn cannot_be_handled(content: &Content) -> bool {
+    match content {
+        Content::Unsupported { .. } => true,
+        // Something shared has a title or a link to look at; where it has neither, the title is the channel's word for its kind.
+        Content::Attachments { text: None, attachments } => attachments.iter().all(|it| {
+            let is_word = |title: &String| title.chars().all(|it| it.is_ascii_lowercase() || it == '_');
+            it.kind == AttachmentKind::Unknown && it.url.is_none() && it.title.as_ref().is_none_or(is_word)
+        }),
+        _ => false,
+    }
 }
 
 /// Puts what came before its message into it; the messages with more to store than an insert does.
@@ -339,21 +377,25 @@ fn open(it: &Inbound, contact: ContactId, referral: Option<serde_json::Value>, n
 
 fn message(
     it: &Inbound,
+    id: MessageId,
     room: &OpenRoom,
     talk: &Talk,
-    content: Content,
+    content: &Content,
     reply_to: Option<MessageId>,
     now: Moment,
 ) -> NewMessage {
-    let author =
-        Author { kind: AuthorKind::Contact, id: Some(talk.contact.0), name: talk.name.clone().unwrap_or_default() };
+    let author = Author {
+        kind: AuthorKind::Contact,
+        id: Some(talk.contact.0),
+        name: talk.name.clone().unwrap_or_else(|| NAMELESS.to_owned()),
+    };
     let view = MessageView {
-        id: MessageId::fresh(now),
+        id,
         room_id: room.id,
         seq: room.last_seq,
         direction: Direction::Inbound,
         author,
-        content: shown(&content),
+        content: shown(content),
         reply_to,
         reactions: serde_json::json!([]),
         status: Delivery::Received,

@@ -12,6 +12,7 @@ use crate::{
     channels::Content,
     clock::Moment,
     ids::{MessageId, TenantId, UserId},
+    media,
 };
 
 /// Who writes, and whether it counts as the holder's answer.
@@ -74,13 +75,15 @@ pub async fn take_in(
     now: Moment,
 ) -> sqlx::Result<MessageView> {
     room.last_seq += 1;
+    let (id, mut content) = (MessageId::fresh(now), came.content.clone());
+    let files = media::adopt(tenant, id, &mut content, now);
     let view = MessageView {
-        id: MessageId::fresh(now),
+        id,
         room_id: room.id,
         seq: room.last_seq,
         direction: came.direction,
         author: came.author,
-        content: shown(came.content),
+        content: shown(&content),
         reply_to: came.reply_to,
         reactions: serde_json::json!([]),
         status: came.status,
@@ -94,6 +97,7 @@ pub async fn take_in(
     };
     let message = NewMessage { tenant, widget: room.widget, external_at: Some(came.at), view };
     store::insert_messages(tx, std::slice::from_ref(&message)).await?;
+    media::store::insert_files(tx, &files, now).await?;
     if came.direction == Direction::Outbound {
         // Whoever wrote it, the contact was answered.
         let touched = Touched { tenant, room: room.id, messages: 1, received: 0 };
@@ -119,6 +123,24 @@ pub async fn write(
     content: &Content,
     now: Moment,
 ) -> sqlx::Result<MessageView> {
+    answer(tx, tenant, room, writer, direction, content, None, now).await
+}
+
+/// The same, as an answer to another message.
+///
+/// # Errors
+/// The database's.
+#[expect(clippy::too_many_arguments, reason = "what a message is made of")]
+pub async fn answer(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &mut LockedRoom,
+    writer: &Writer,
+    direction: Direction,
+    content: &Content,
+    reply_to: Option<MessageId>,
+    now: Moment,
+) -> sqlx::Result<MessageView> {
     let goes_out = direction == Direction::Outbound;
     room.last_seq += 1;
     let view = MessageView {
@@ -128,7 +150,7 @@ pub async fn write(
         direction,
         author: writer.author.clone(),
         content: shown(content),
-        reply_to: None,
+        reply_to,
         reactions: serde_json::json!([]),
         status: if goes_out { Delivery::Queued } else { Delivery::Received },
         edited_at: None,

@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod decisions;
+pub mod files;
 pub mod receipts;
 pub mod receive;
 pub mod told;
@@ -221,6 +222,7 @@ pub struct LockedRoom {
     pub tags: Vec<String>,
     pub opening_sent: bool,
     pub human_agent: bool,
+    pub plain_only: bool,
     pub tags_required: bool,
     pub opened: Opened,
     pub thread_owner: Option<String>,
@@ -243,7 +245,7 @@ impl LockedRoom {
 pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
-            r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.tags_required, c.last_inbound_at, c.ad_message_at,
+            r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.plain_only, w.tags_required, c.last_inbound_at, c.ad_message_at,
             c.thread_owner, c.thread_owner_at,
             case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
                 then c.unreachable_error end as unreachable
@@ -270,6 +272,7 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
         tags: it.tags,
         opening_sent: it.opening_sent,
         human_agent: it.human_agent,
+        plain_only: it.plain_only,
         tags_required: it.tags_required,
         opened: opened!(it),
         thread_owner: it.thread_owner,

@@ -89,6 +89,11 @@ impl Simulator {
         self.core.world().page_mut(page_id).faults.extend(faults);
     }
 
+    /// The Page's next uploads meet these faults, one each, in order.
+    pub fn fail_next_uploads(&self, page_id: &str, faults: Vec<Fault>) {
+        self.core.world().page_mut(page_id).upload_faults.extend(faults);
+    }
+
     /// Shuts the 24-hour window towards one person, whatever the clock says, or lets the clock decide again.
     pub fn closed_window(&self, page_id: &str, psid: &str, is_closed: bool) {
         self.core.world().person_mut(page_id, psid).is_window_closed = is_closed;

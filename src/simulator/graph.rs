@@ -1,17 +1,19 @@
 //! The door of the pretend Graph API: reads a call, checks its token and sends it to where it is answered.
 
-use axum::body::to_bytes;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::delivery::sign;
 use super::wire::Wire;
 use super::world::{Line, Page, Person, World};
-use super::{Simulator, send, subscriptions};
+use super::{Simulator, files, send, subscriptions};
 
-/// Bodies of calls; attachments come by address, so a call is small.
+/// Bodies of calls without files in them.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// One call, read.
@@ -22,6 +24,8 @@ pub(super) struct Call {
     pub params: Map<String, Value>,
     pub token: Option<String>,
     pub host: String,
+    /// The file of an upload: name, content type, bytes.
+    pub file: Option<(String, String, Bytes)>,
     /// The connection, if it can be cut.
     pub wire: Option<Wire>,
 }
@@ -108,6 +112,7 @@ async fn route(simulator: &Simulator, method: &Method, call: &Call) -> Result<Re
     match (method.as_str(), path.as_slice()) {
         ("GET", ["debug_token"]) => subscriptions::debug_token(simulator, call),
         ("POST", [id, "messages"]) => send::send(simulator, call, own_page(&caller, method, id)?).await,
+        ("POST", [id, "message_attachments"]) => files::attach(simulator, call, own_page(&caller, method, id)?),
         ("POST", [id, "take_thread_control"]) => send::take_thread(simulator, call, own_page(&caller, method, id)?),
         ("GET", [id, "conversations"]) => conversations(&simulator.core.world(), call, own_page(&caller, method, id)?),
         ("GET", [id, "subscribed_apps"]) => subscriptions::list_page(simulator, own_page(&caller, method, id)?),
@@ -249,13 +254,16 @@ fn profile(person: &Person, psid: &str, host: &str) -> Value {
 
 async fn read(request: Request) -> Result<Call, GraphError> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| GraphError {
+    let header = |name| parts.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok()).unwrap_or_default();
+    let is_multipart = header(header::CONTENT_TYPE).starts_with("multipart/form-data");
+    let most_bytes = if is_multipart { files::MAX_UPLOAD_BYTES + MAX_BODY_BYTES } else { MAX_BODY_BYTES };
+    let body = to_bytes(body, most_bytes).await.map_err(|_| GraphError {
         status: 413,
         ..GraphError::new(1, None, "Please reduce the amount of data you're asking for")
     })?;
-    let header = |name| parts.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok()).unwrap_or_default();
 
     let mut params = Map::new();
+    let mut file = None;
     read_form(&mut params, parts.uri.query().unwrap_or_default().as_bytes());
     if header(header::CONTENT_TYPE).starts_with("application/json") {
         match serde_json::from_slice(&body) {
@@ -263,6 +271,8 @@ async fn read(request: Request) -> Result<Call, GraphError> {
             Err(_) if body.is_empty() => {}
             _ => return Err(GraphError::new(100, None, "(#100) The body is not a JSON object")),
         }
+    } else if is_multipart {
+        file = read_multipart(&mut params, &parts, body).await?;
     } else {
         read_form(&mut params, &body);
     }
@@ -278,8 +288,35 @@ async fn read(request: Request) -> Result<Call, GraphError> {
         params,
         token: bearer.or(in_params),
         host: header(header::HOST).to_owned(),
+        file,
         wire: parts.extensions.get::<ConnectInfo<Wire>>().map(|it| it.0.clone()),
     })
+}
+
+/// The fields of a multipart body; the one named `filedata` is the file.
+async fn read_multipart(
+    params: &mut Map<String, Value>,
+    parts: &Parts,
+    body: Bytes,
+) -> Result<Option<(String, String, Bytes)>, GraphError> {
+    let unreadable = || GraphError::new(100, None, "(#100) The multipart body cannot be read");
+    let mut request = Request::new(Body::from(body));
+    request.headers_mut().clone_from(&parts.headers);
+    DefaultBodyLimit::disable().apply(&mut request);
+    let mut form = Multipart::from_request(request, &()).await.map_err(|_| unreadable())?;
+    let mut file = None;
+    while let Some(field) = form.next_field().await.map_err(|_| unreadable())? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let (file_name, kind) = (field.file_name().map(str::to_owned), field.content_type().map(str::to_owned));
+        let bytes = field.bytes().await.map_err(|_| unreadable())?;
+        if name == "filedata" {
+            file = Some((file_name.unwrap_or_default(), kind.unwrap_or_default(), bytes));
+        } else {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            params.insert(name, serde_json::from_str(&text).unwrap_or(Value::String(text)));
+        }
+    }
+    Ok(file)
 }
 
 /// Form fields; those that hold JSON are read as such.

@@ -7,6 +7,7 @@
 mod delivery;
 mod events;
 mod faults;
+mod files;
 mod graph;
 mod people;
 mod send;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 
 pub use delivery::{Delivery, DeliveryState};
 pub use faults::Fault;
+pub use files::{Strange, Upload};
 pub use world::{QuickReply, SentMessage};
 
 use world::{App, Page, Person, World};
@@ -159,6 +161,12 @@ impl Simulator {
     #[must_use]
     pub fn seen_by(&self, page_id: &str, psid: &str) -> Vec<SentMessage> {
         self.core.world().person(page_id, psid).map(Person::received).unwrap_or_default()
+    }
+
+    /// The Page's reaction to a message, if it has one.
+    #[must_use]
+    pub fn page_reaction(&self, page_id: &str, psid: &str, mid: &str) -> Option<String> {
+        self.core.world().person(page_id, psid)?.page_reactions.get(mid).cloned()
     }
 
     /// The sender actions the Page made towards the person, in order: `typing_on`, `mark_seen`…

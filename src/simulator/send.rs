@@ -10,8 +10,8 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::graph::{Call, GraphError};
-use super::world::{Line, Person, QuickReply, SentMessage, fresh_mid};
-use super::{Core, Fault, Simulator, events};
+use super::world::{Line, Page, Person, QuickReply, SentMessage, fresh_mid};
+use super::{Core, Fault, Simulator, events, files};
 use crate::clock::Moment;
 
 const MAX_TEXT_UNITS: usize = 2000;
@@ -44,12 +44,20 @@ pub(super) async fn send(simulator: &Simulator, call: &Call, page_id: &str) -> R
 pub(super) fn take_thread(simulator: &Simulator, call: &Call, page_id: &str) -> Result<Response, GraphError> {
     let mut world = simulator.core.world();
     let page = world.page_mut(page_id);
-    if let Some(Fault::Error { http_status, code, subcode, message }) = page.faults.pop_front() {
-        return Err(GraphError { status: http_status, ..GraphError::new(code, subcode, message) });
-    }
+    refuse(page)?;
     let psid = call.params.get("recipient").and_then(|it| it["id"].as_str()).unwrap_or_default();
     recipient(&mut page.people, psid)?;
     Ok(Json(json!({"success": true})).into_response())
+}
+
+/// The next scripted error, if there is one.
+fn refuse(page: &mut Page) -> Result<(), GraphError> {
+    match page.faults.pop_front() {
+        Some(Fault::Error { http_status, code, subcode, message }) => {
+            Err(GraphError { status: http_status, ..GraphError::new(code, subcode, message) })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn act(core: &Core, call: &Call, page_id: &str, psid: &str, action: &str) -> Result<Response, GraphError> {
@@ -57,19 +65,43 @@ fn act(core: &Core, call: &Call, page_id: &str, psid: &str, action: &str) -> Res
     {
         let mut world = core.world();
         let at_ms = world.stamp_ms(now);
-        let person = recipient(&mut world.page_mut(page_id).people, psid)?;
+        let page = world.page_mut(page_id);
+        // Dots and ticks come by themselves: faults are meant for what somebody sends.
+        if matches!(action, "react" | "unreact") {
+            refuse(page)?;
+        }
+        let person = recipient(&mut page.people, psid)?;
         check_window(person, call, now)?;
         match action {
             "typing_on" => person.page_types_until = Some(now + TYPING_FOR),
             "typing_off" => person.page_types_until = None,
             "mark_seen" => person.page_saw_ms = at_ms,
-            "react" | "unreact" => {}
+            "react" | "unreact" => react(person, call, action)?,
             _ => return Err(invalid(None, "Param sender_action must be one of {TYPING_ON, TYPING_OFF, MARK_SEEN}")),
         }
         person.actions.push(action.to_owned());
     }
     core.changed(page_id, psid);
     Ok(Json(json!({"recipient_id": psid})).into_response())
+}
+
+/// One reaction of the Page to each message: a new one replaces it.
+fn react(person: &mut Person, call: &Call, action: &str) -> Result<(), GraphError> {
+    let payload = call.params.get("payload").unwrap_or(&Value::Null);
+    let mid = payload["message_id"].as_str().unwrap_or_default().to_owned();
+    let is_known = person.lines.iter().any(|it| match it {
+        Line::Page(sent) => sent.mid == mid,
+        Line::Person(said) => said.mid == mid,
+    });
+    if !is_known {
+        return Err(invalid(None, "The message id is unknown"));
+    }
+    match payload["reaction"].as_str().filter(|_| action == "react") {
+        Some(emoji) => drop(person.page_reactions.insert(mid, emoji.to_owned())),
+        None if action == "react" => return Err(invalid(None, "Param payload[reaction] is required")),
+        None => drop(person.page_reactions.remove(&mid)),
+    }
+    Ok(())
 }
 
 async fn say(
@@ -101,7 +133,8 @@ async fn say(
             }
             Some(Fault::Timeout | Fault::DropAfterSending | Fault::Slow { .. } | Fault::Nothing) | None => {}
         }
-        let mut sent = read_message(message)?;
+        let mut sent = read_message(message, world.page_mut(page_id), &call.host, now)?;
+        sent.reply_to = call.params.get("reply_to").and_then(|it| it["mid"].as_str()).map(str::to_owned);
         let at_ms = world.stamp_ms(now);
         let person = recipient(&mut world.page_mut(page_id).people, psid)?;
         check_window(person, call, now)?;
@@ -194,17 +227,20 @@ fn check_window(person: &Person, call: &Call, now: Moment) -> Result<(), GraphEr
     Err(GraphError::new(10, Some(2_018_278), message))
 }
 
-fn read_message(message: &Value) -> Result<SentMessage, GraphError> {
+fn read_message(message: &Value, page: &Page, host: &str, now: Moment) -> Result<SentMessage, GraphError> {
     let text = message["text"].as_str().map(str::to_owned);
-    let attachment = message.get("attachment").filter(|it| it.is_object()).cloned();
+    let mut attachment = message.get("attachment").filter(|it| it.is_object()).cloned();
     match (&text, &attachment) {
         (Some(_), Some(_)) => return Err(invalid(None, "Message cannot have both text and attachment")),
         (Some(text), None) if units(text) > MAX_TEXT_UNITS => {
             return Err(invalid(None, "Length of param message[text] must be less than or equal to 2000"));
         }
         (Some(text), None) if !text.trim().is_empty() => {}
-        (None, Some(attachment)) => check_attachment(attachment)?,
+        (None, Some(_)) => {}
         _ => return Err(invalid(Some(2_018_034), "Message cannot be empty, must provide valid attachment or text")),
+    }
+    if let Some(attachment) = &mut attachment {
+        check_attachment(attachment, page, host, now)?;
     }
     let metadata = message["metadata"].as_str().map(str::to_owned);
     if metadata.as_deref().is_some_and(|it| units(it) > MAX_PAYLOAD_UNITS) {
@@ -218,6 +254,7 @@ fn read_message(message: &Value) -> Result<SentMessage, GraphError> {
         metadata,
         messaging_type: None,
         tag: None,
+        reply_to: None,
         at_ms: 0,
     })
 }
@@ -261,13 +298,21 @@ fn read_quick_reply(one: &Value) -> Result<QuickReply, GraphError> {
     Ok(reply)
 }
 
-fn check_attachment(attachment: &Value) -> Result<(), GraphError> {
+/// Whether an attachment can be sent; one that was uploaded ahead gets the address under which people see it.
+fn check_attachment(attachment: &mut Value, page: &Page, host: &str, now: Moment) -> Result<(), GraphError> {
+    let kind = attachment["type"].as_str().unwrap_or_default().to_owned();
+    if let Some(id) = attachment["payload"]["attachment_id"].as_str() {
+        let upload = page.uploads.get(id).filter(|it| now - it.at < files::UPLOADS_LAST);
+        let upload = upload.ok_or_else(|| invalid(Some(2_018_074), "The attachment id is unknown"))?;
+        if upload.kind != kind {
+            return Err(invalid(Some(2_018_047), "The attachment is of another type"));
+        }
+        attachment["payload"]["url"] = upload.url(host).into();
+        return Ok(());
+    }
     let payload = &attachment["payload"];
     match attachment["type"].as_str() {
         Some("image" | "audio" | "video" | "file") if payload["url"].is_string() => Ok(()),
-        Some("image" | "audio" | "video" | "file") if payload["attachment_id"].is_string() => {
-            Err(invalid(Some(2_018_074), "The attachment id is unknown"))
-        }
         Some("template") => check_template(payload),
         _ => Err(invalid(None, "Param message[attachment] needs a known type and a payload")),
     }

@@ -3,12 +3,11 @@
 use std::convert::Infallible;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bytes::Bytes;
 use chrono::TimeDelta;
 use futures::{Stream, StreamExt, stream};
 use serde::Deserialize;
@@ -16,22 +15,17 @@ use serde_json::{Value, json};
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::world::{Line, Page, Person, Said, World};
-use super::{DeliveryState, Fault, Simulator};
+use super::{DeliveryState, Fault, Simulator, files};
 
-/// Meta's limit for files.
-const MAX_UPLOAD_BYTES: usize = 25 << 20;
-/// Files kept; the oldest goes first.
-const MAX_FILES: usize = 40;
-
-type Chat = Path<(String, String)>;
+pub(super) type Chat = Path<(String, String)>;
 
 /// Everything but the Graph API.
 pub(super) fn router() -> Router<Simulator> {
     Router::new()
         .route("/", get(page))
         .route("/chat/{page}/{psid}", get(page))
-        .route("/pictures/{psid}", get(picture))
-        .route("/media/{id}/{name}", get(media))
+        .route("/pictures/{psid}", get(files::picture))
+        .route("/media/{id}/{name}", get(files::media))
         .route("/api/pages", get(pages))
         .route("/api/options", post(set_options))
         .route("/api/pages/{page}/people", post(add_person))
@@ -41,7 +35,10 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/api/chats/{page}/{psid}/say", post(say))
         .route("/api/chats/{page}/{psid}/tap", post(tap))
         .route("/api/chats/{page}/{psid}/postback", post(press))
-        .route("/api/chats/{page}/{psid}/upload", post(upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
+        .route(
+            "/api/chats/{page}/{psid}/upload",
+            post(files::upload).layer(DefaultBodyLimit::max(files::MAX_UPLOAD_BYTES)),
+        )
         .route("/api/chats/{page}/{psid}/read", post(read))
         .route("/api/chats/{page}/{psid}/window", post(set_window))
 }
@@ -251,71 +248,17 @@ async fn set_window(
 }
 
 /// The scripts' methods stop on people they do not know; a browser gets an answer instead.
-async fn if_known(simulator: &Simulator, page: &str, psid: &str, act: impl Future<Output = ()>) -> StatusCode {
+pub(super) async fn if_known(
+    simulator: &Simulator,
+    page: &str,
+    psid: &str,
+    act: impl Future<Output = ()>,
+) -> StatusCode {
     if simulator.core.world().person(page, psid).is_none() {
         return StatusCode::NOT_FOUND;
     }
     act.await;
     StatusCode::NO_CONTENT
-}
-
-/// Keeps a file and sends its address as an attachment.
-async fn upload(
-    State(simulator): State<Simulator>,
-    Path((page, psid)): Chat,
-    headers: HeaderMap,
-    body: Bytes,
-) -> StatusCode {
-    let header = |name| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
-    let content_type = header(header::CONTENT_TYPE);
-    let (kind, name) = match content_type.split('/').next() {
-        Some("image") => ("image", "picture"),
-        Some("audio") => ("audio", "sound"),
-        Some("video") => ("video", "film"),
-        _ => ("file", "file"),
-    };
-    let id = {
-        let mut world = simulator.core.world();
-        world.next_media += 1;
-        let id = world.next_media;
-        world.media.insert(id, (content_type, body));
-        if world.media.len() > MAX_FILES {
-            world.media.pop_first();
-        }
-        id
-    };
-    let url = format!("http://{}/media/{id}/{name}", header(header::HOST));
-    let act = async { drop(simulator.attach(&page, &psid, kind, &url).await) };
-    if_known(&simulator, &page, &psid, act).await
-}
-
-async fn media(State(simulator): State<Simulator>, Path((id, _)): Path<(u64, String)>) -> Response {
-    let Some((content_type, bytes)) = simulator.core.world().media.get(&id).cloned() else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    // Whatever was uploaded must not run in this page's name.
-    let headers = [
-        (header::CONTENT_TYPE, content_type),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".to_owned()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-    ];
-    (headers, bytes).into_response()
-}
-
-/// A profile picture: the initial on a colour of the person's own.
-async fn picture(State(simulator): State<Simulator>, Path(psid): Path<String>) -> Response {
-    let world = simulator.core.world();
-    let Some(person) = world.pages.values().find_map(|page| page.people.get(&psid)) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    let initial = person.first_name.chars().find(|it| it.is_alphanumeric()).unwrap_or('?');
-    let hue = psid.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 360);
-    let svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 100 100\"><rect width=\"100\" height=\"100\" \
-         fill=\"hsl({hue} 55% 48%)\"/><text x=\"50\" y=\"50\" dy=\".36em\" text-anchor=\"middle\" fill=\"#fff\" \
-         font-family=\"sans-serif\" font-size=\"46\">{initial}</text></svg>"
-    );
-    ([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response()
 }
 
 fn show_pages(world: &World) -> Value {
@@ -368,12 +311,13 @@ fn show_line(world: &World, person: &Person, line: &Line) -> Value {
     match line {
         Line::Page(sent) => json!({
             "from": "page", "mid": sent.mid, "at_ms": sent.at_ms, "text": sent.text, "attachment": sent.attachment,
+            "reaction": person.page_reactions.get(&sent.mid),
         }),
         Line::Person(said) => {
             let attachment = said.attachment.as_ref().map(|(kind, url)| json!({"type": kind, "payload": {"url": url}}));
             json!({
                 "from": "person", "mid": said.mid, "at_ms": said.at_ms, "text": said.text, "attachment": attachment,
-                "mark": mark(world, person, said),
+                "mark": mark(world, person, said), "reaction": person.page_reactions.get(&said.mid),
             })
         }
     }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use chrono::TimeDelta;
 use serde_json::Value;
 
-use super::{Delivery, Fault};
+use super::{
+    Delivery, Fault,
+    files::{Hosted, Upload},
+};
 use crate::clock::Moment;
 
 /// One message of the Page as the person sees it.
@@ -26,6 +28,8 @@ pub struct SentMessage {
     pub messaging_type: Option<String>,
     /// The message tag, if given.
     pub tag: Option<String>,
+    /// The mid of the message that it answers, if given.
+    pub reply_to: Option<String>,
     /// When Messenger took it, milliseconds.
     pub at_ms: i64,
 }
@@ -77,8 +81,8 @@ pub(super) struct World {
     pub next_delivery: u64,
     /// Answers to sends whose echoes and receipts are not all entered yet.
     pub backlog: usize,
-    /// Files sent on the chat page, by id: content type and bytes.
-    pub media: BTreeMap<u64, (String, Bytes)>,
+    /// What lies under an address of ours, by id.
+    pub media: BTreeMap<u64, Hosted>,
     pub next_media: u64,
     last_stamp_ms: i64,
 }
@@ -128,6 +132,9 @@ pub(super) struct Page {
     pub installed: Option<Vec<String>>,
     pub people: BTreeMap<String, Person>,
     pub faults: VecDeque<Fault>,
+    /// Attachments uploaded ahead, by their ids.
+    pub uploads: BTreeMap<String, Upload>,
+    pub upload_faults: VecDeque<Fault>,
 }
 
 #[derive(Default)]
@@ -142,6 +149,8 @@ pub(super) struct Person {
     pub is_window_closed: bool,
     pub lines: Vec<Line>,
     pub actions: Vec<String>,
+    /// What the Page thinks of messages: mid and emoji.
+    pub page_reactions: BTreeMap<String, String>,
     pub page_types_until: Option<Moment>,
     /// Everything the person wrote up to here was marked as seen by the Page, milliseconds.
     pub page_saw_ms: i64,

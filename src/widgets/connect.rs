@@ -99,6 +99,7 @@ pub async fn create(
         health: Health::default(),
         app,
         human_agent: messenger.human_agent,
+        plain_only: messenger.plain_only,
         name: input.name,
         channel: input.channel,
         display_name: input.display_name.unwrap_or_default(),
@@ -145,6 +146,7 @@ pub async fn change(
         }
     }
     stored.human_agent = messenger.human_agent;
+    stored.plain_only = messenger.plain_only;
     stored.name = input.name;
     stored.display_name = input.display_name.unwrap_or_default();
     (stored.color, stored.tags, stored.texts, stored.updated_at) = (input.color, input.tags, input.texts, now);

@@ -100,6 +100,8 @@ pub struct Messenger {
     pub page_name: Option<String>,
     /// Meta has allowed the app the Human Agent feature: replies up to 7 days.
     pub human_agent: bool,
+    /// The Page may show plain messages only (European privacy rules): everything else goes out as text.
+    pub plain_only: bool,
     /// There is an app secret.
     pub has_app_secret: bool,
     /// There is a page access token.
@@ -173,6 +175,10 @@ pub struct MessengerInput {
     #[serde(default)]
     #[schema(default = false)]
     pub human_agent: bool,
+    /// The Page may show plain messages only.
+    #[serde(default)]
+    #[schema(default = false)]
+    pub plain_only: bool,
 }
 
 /// Tells null (take it away) from absent (leave it).
@@ -196,6 +202,7 @@ impl Widget {
                 app_name: it.app_name.clone(),
                 page_id: Some(it.page_id.clone()),
                 human_agent: it.human_agent,
+                plain_only: it.plain_only,
                 ..MessengerInput::default()
             }),
             webchat: None,

@@ -29,6 +29,7 @@ pub struct StoredWidget {
     pub tags: Tags,
     pub texts: Texts,
     pub human_agent: bool,
+    pub plain_only: bool,
     pub page_id: Option<String>,
     pub page_name: Option<String>,
     pub page_token: Option<Vec<u8>>,
@@ -74,6 +75,7 @@ impl StoredWidget {
             page_id: self.page_id().to_owned(),
             page_name: self.page_name.clone(),
             human_agent: self.human_agent,
+            plain_only: self.plain_only,
             has_app_secret: true,
             has_page_access_token: self.page_token.is_some(),
         };
@@ -103,6 +105,7 @@ struct Row {
     tags_required: bool,
     texts: Json<Texts>,
     human_agent: bool,
+    plain_only: bool,
     page_id: Option<String>,
     page_name: Option<String>,
     page_token: Option<Vec<u8>>,
@@ -136,6 +139,7 @@ impl From<Row> for StoredWidget {
             tags: Tags { offered: row.tags_offered, required: row.tags_required },
             texts: row.texts.0,
             human_agent: row.human_agent,
+            plain_only: row.plain_only,
             page_id: row.page_id,
             page_name: row.page_name,
             page_token: row.page_token,
@@ -167,7 +171,7 @@ macro_rules! select_widgets {
         sqlx::query_as!(
             Row,
             r#"select w.id as "id: WidgetId", w.name, w.channel as "channel: Channel", w.display_name, w.color, w.tags_offered,
-                 w.tags_required, w.texts as "texts: Json<Texts>", w.human_agent, w.page_id, w.page_name, w.page_token,
+                 w.tags_required, w.texts as "texts: Json<Texts>", w.human_agent, w.plain_only, w.page_id, w.page_name, w.page_token,
                  w.page_token_state = 'dead' as "page_token_is_dead!", w.health_state as "health_state: State",
                  w.health_checks as "health_checks: Json<Vec<Check>>", w.created_at, w.updated_at,
                  a.tenant_id as "app_owner: TenantId", a.id as "app_row: MetaAppId", a.app_id, a.app_name, a.key, a.verify_token,
@@ -205,8 +209,8 @@ pub(super) async fn insert_widget(
 ) -> Result<(), WidgetError> {
     sqlx::query!(
         "insert into widgets (tenant_id, id, channel, name, display_name, color, tags_offered, tags_required, texts, human_agent,
-           meta_app_owner, meta_app_id, page_id, page_name, page_token, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+           meta_app_owner, meta_app_id, page_id, page_name, page_token, created_at, updated_at, plain_only)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         tenant.0,
         widget.id.0,
         widget.channel.as_str(),
@@ -224,6 +228,7 @@ pub(super) async fn insert_widget(
         widget.page_token,
         widget.created_at,
         widget.updated_at,
+        widget.plain_only,
     )
     .execute(db)
     .await
@@ -240,7 +245,7 @@ pub(super) async fn update_widget(
         "update widgets
          set name = $3, display_name = $4, color = $5, tags_offered = $6, tags_required = $7, texts = $8, human_agent = $9,
            meta_app_owner = $10, meta_app_id = $11, page_token = $12, page_token_state = $13, health_state = $14,
-           health_checks = $15, updated_at = $16
+           health_checks = $15, updated_at = $16, plain_only = $17
          where tenant_id = $1 and id = $2",
         tenant.0,
         widget.id.0,
@@ -258,6 +263,7 @@ pub(super) async fn update_widget(
         widget.health.state.as_str(),
         Json(&widget.health.checks) as _,
         widget.updated_at,
+        widget.plain_only,
     )
     .execute(db)
     .await

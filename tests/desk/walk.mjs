@@ -144,11 +144,93 @@ await step('buttons and cards are sent as the customer sees them', async () => {
   await until(async () => DELIVERED.includes(await message(`A card <b>${run}</b>`).first().getAttribute('data-status')), 'the cards have left');
 });
 
+const PNG = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==', 'base64');
+
+/** Pastes a file into the composer, or drops it somewhere in the window, as the browser would tell of it. */
+function hands(how, name, type, bytes) {
+  return desk.evaluate(([how, name, type, bytes]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(bytes)], name, { type }));
+    const options = { bubbles: true, cancelable: true, clipboardData: data, dataTransfer: data };
+    if (how === 'paste') return document.querySelector('[data-testid=composer]').dispatchEvent(new ClipboardEvent('paste', options));
+    const over = new DragEvent('dragover', options);
+    document.querySelector('[data-testid=transcript]').dispatchEvent(over);
+    return document.querySelector('[data-testid=transcript]').dispatchEvent(new DragEvent('drop', options));
+  }, [how, name, type, [...bytes]]);
+}
+
+await step('files are pasted, dropped and picked; what is refused says why; what was taken out is not sent', async () => {
+  const upload = (name) => at('upload').filter({ hasText: name });
+  // Held up, so that one sees it come.
+  let letGo;
+  const held = new Promise((done) => (letGo = done));
+  await desk.route('**/attachments', async (route) => (await held, route.continue()), { times: 1 });
+  equal(await hands('paste', 'lamp.png', 'image/png', PNG), false, 'the paste is not also the browser’s');
+  await desk.locator('[data-testid=upload][data-state=uploading]').waitFor();
+  await at('composer').fill(`Here is the lamp ${run}`);
+  truthy(await at('send').isDisabled(), 'nothing is sent while a file is on its way');
+  letGo();
+  await desk.locator('[data-testid=upload][data-state=ready]').waitFor();
+  equal(await hands('drop', 'chair.png', 'image/png', PNG), false, 'the drop does not replace the desk');
+  await at('attach-input').setInputFiles([
+    { name: 'empty.txt', mimeType: 'text/plain', buffer: Buffer.alloc(0) },
+    { name: 'prices.txt', mimeType: 'text/plain', buffer: Buffer.from('A lamp: 10') },
+  ]);
+  matches(await upload('empty.txt').getByTestId('upload-error').textContent(), /is empty/, "the gateway's words");
+  truthy(await at('send').isDisabled(), 'nothing is sent while a file is refused');
+  await looks('files', desk);
+  await upload('empty.txt').getByTestId('upload-remove').click();
+  await upload('chair.png').getByTestId('upload-remove').click();
+  await until(async () => (await desk.locator('[data-testid=upload][data-state=ready]').count()) === 2, 'two files are ready');
+  await at('composer').press('Enter');
+  await message(`Here is the lamp ${run}`).waitFor();
+  await customer.locator('img.media').first().waitFor();
+  await customer.locator('a[href$="/prices.txt"]').waitFor();
+  equal(await customer.locator('img.media').count(), 1, 'pictures the customer sees; one was taken out');
+  await desk.locator('[data-testid=message][data-direction=outbound] [data-testid=attachment][data-type=image]').waitFor();
+  equal(await at('upload').count(), 0, 'files in the composer after sending');
+});
+
+await step('a picture of the customer comes from the gateway, not from Facebook', async () => {
+  await customer.locator('#file').setInputFiles({ name: 'my-lamp.png', mimeType: 'image/png', buffer: PNG });
+  const picture = desk.locator('[data-testid=message][data-direction=inbound] [data-testid=attachment][data-type=image] img');
+  await picture.waitFor();
+  truthy((await picture.getAttribute('src')).startsWith(new URL('/media/', CHATGATE_URL).href), 'an address of the gateway');
+  await until(() => picture.evaluate((it) => it.complete && it.naturalWidth > 0), 'the picture is drawn');
+});
+
+await step('the agent answers one message and reacts to another', async () => {
+  await says(`Two things: one ${run}`);
+  await says(`and two ${run}`);
+  await message(`one ${run}`).hover();
+  await message(`one ${run}`).getByTestId('answer').click();
+  matches(await at('answering').textContent(), new RegExp(`one ${run}`), 'what is answered');
+  await looks('answering', desk);
+  await at('composer').press('Escape');
+  equal(await at('answering').count(), 0, 'Escape lets it be');
+  await message(`one ${run}`).getByTestId('answer').click();
+  await writes(`First the first ${run}`);
+  await message(`First the first ${run}`).getByText(`one ${run}`).waitFor();
+  equal(await at('answering').count(), 0, 'what is answered after sending');
+  const two = message(`and two ${run}`);
+  await two.hover();
+  await two.getByTestId('react').click();
+  await two.getByRole('button', { name: '👍' }).click();
+  await two.getByTestId('reactions').getByText('👍').waitFor();
+  await customer.locator('[data-reaction="👍"]').waitFor();
+  await two.hover();
+  await two.getByTestId('react').click();
+  await shot('reacting', desk);
+  await two.getByRole('button', { name: '👍' }).click();
+  await customer.locator('[data-reaction="👍"]').waitFor({ state: 'detached' });
+  await until(async () => (await two.getByTestId('reactions').count()) === 0, 'the reaction is gone');
+});
+
 await step('a reload loses nothing: neither session, chat nor what was being typed', async () => {
   await at('composer').fill(`half a sentence ${run}`);
   await desk.reload();
   // Only what is in view is in the page: the newest.
-  await message(`A card <b>${run}</b>`).first().waitFor();
+  await message(`First the first ${run}`).first().waitFor();
   equal(await at('composer').inputValue(), `half a sentence ${run}`, 'the draft');
   await at('composer').fill('');
   await looks('chat', desk);

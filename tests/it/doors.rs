@@ -28,6 +28,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("POST", "typing") => json!({ "on": true }),
         ("POST", "notes") => json!({ "text": "x" }),
         ("POST", "messages") => json!({ "content": { "kind": "text", "text": "x" } }),
+        ("PUT", "reaction") => json!({ "emoji": "👍" }),
         ("PUT", "tags") => json!({ "tags": [] }),
         ("PUT", "status") => json!({ "status": "away" }),
         ("PUT", "{user_id}") => json!({ "priority": 1 }),

@@ -8,7 +8,7 @@ const FLOORS: &[(u32, &[&str])] = &[
     (6, &["intake", "records"]),
     (5, &["queues", "replies", "live", "forwards"]),
     (4, &["rooms", "desk"]),
-    (3, &["tenants", "contacts", "people", "widgets", "hours"]),
+    (3, &["tenants", "contacts", "people", "widgets", "hours", "media"]),
     (2, &["audit", "channels"]),
     (1, &["config", "db", "crew", "telemetry"]),
     (0, &["check", "clock", "ids", "seal", "secret", "words"]),

@@ -7,6 +7,7 @@ mod support;
 
 mod apply;
 mod commands;
+mod content;
 mod crash;
 mod desk;
 mod doors;
@@ -19,8 +20,10 @@ mod intake;
 mod known_bodies;
 mod ledger;
 mod live_board;
+mod media;
 mod model;
 mod outage;
+mod profiles;
 mod replies;
 mod replies_faults;
 mod routing;

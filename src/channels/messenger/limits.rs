@@ -8,6 +8,13 @@ use crate::channels::{Attachment, AttachmentKind, Button, Card, Content, QuickRe
 /// Texts up to this length are taken and sent as several messages.
 pub const MAX_TOTAL_TEXT_UNITS: usize = 20_000;
 
+/// What can be sent as an attachment.
+pub const SENT: &[AttachmentKind] =
+    &[AttachmentKind::Image, AttachmentKind::Video, AttachmentKind::Audio, AttachmentKind::File];
+/// Meta's limits for files, pictures being the smaller.
+const MAX_IMAGE_BYTES: usize = 8 << 20;
+const MAX_FILE_BYTES: usize = 25 << 20;
+
 const MAX_ATTACHMENTS: usize = 10;
 const MAX_QUICK_REPLIES: usize = 13;
 const MAX_BUTTONS: usize = 3;
@@ -67,6 +74,12 @@ pub fn check(content: &Content) -> Vec<(String, String)> {
     faults.0
 }
 
+/// The most bytes that Messenger takes of a file.
+#[must_use]
+pub fn most_bytes(kind: AttachmentKind) -> usize {
+    if kind == AttachmentKind::Image { MAX_IMAGE_BYTES } else { MAX_FILE_BYTES }
+}
+
 #[derive(Default)]
 struct Faults(Vec<(String, String)>);
 
@@ -115,11 +128,17 @@ impl Faults {
     }
 
     fn attachment(&mut self, pointer: &str, attachment: &Attachment) {
-        use AttachmentKind::{Audio, File, Image, Video};
-        if !matches!(attachment.kind, Image | Video | Audio | File) {
+        if !SENT.contains(&attachment.kind) {
             self.add(&format!("{pointer}/type"), "must be image, video, audio or file");
         }
-        self.url(&format!("{pointer}/url"), attachment.url.as_deref().unwrap_or_default());
+        if attachment.state.is_some() || attachment.reason.is_some() {
+            self.add(pointer, "state and reason are the gateway's to say");
+        }
+        match (&attachment.id, &attachment.url) {
+            (Some(_), Some(_)) => self.add(&format!("{pointer}/url"), "an upload is named by its id alone"),
+            (Some(_), None) => {}
+            (None, url) => self.url(&format!("{pointer}/url"), url.as_deref().unwrap_or_default()),
+        }
     }
 
     fn buttons(&mut self, pointer: &str, buttons: &[Button]) {
@@ -211,6 +230,10 @@ mod tests {
             of(json!([{"type": "location", "lat": 0.0, "long": 0.0}])),
             &["/attachments/0/type", "/attachments/0/url"],
         );
+        let id = "0190a000-0000-7000-8000-000000000000";
+        refuse(of(json!([{"type": "image", "id": id}])), &[]);
+        refuse(of(json!([{"type": "image", "id": id, "url": "https://a.example"}])), &["/attachments/0/url"]);
+        refuse(of(json!([{"type": "image", "id": id, "state": "stored"}])), &["/attachments/0"]);
         refuse(
             json!({"kind": "attachments", "text": " ", "attachments": [{"type": "image", "url": "http://a.example"}]}),
             &["/text"],

@@ -2,6 +2,7 @@
 
 pub mod limits;
 pub mod normalize;
+pub mod plain;
 pub mod send;
 pub mod text;
 pub mod window;

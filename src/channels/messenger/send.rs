@@ -85,6 +85,17 @@ pub fn action(psid: &str, action: SenderAction) -> Value {
     json!({"recipient": {"id": psid}, "sender_action": word})
 }
 
+/// The body of a call that shows the Page's reaction to a message, or takes it back.
+#[must_use]
+pub fn reaction(psid: &str, mid: &str, emoji: Option<&str>) -> Value {
+    match emoji {
+        Some(emoji) => {
+            json!({"recipient": {"id": psid}, "sender_action": "react", "payload": {"message_id": mid, "reaction": emoji}})
+        }
+        None => json!({"recipient": {"id": psid}, "sender_action": "unreact", "payload": {"message_id": mid}}),
+    }
+}
+
 fn message(content: &Content, prompts: Prompts<'_>) -> Value {
     match content {
         Content::Text { text } => json!({"text": text}),
@@ -117,13 +128,21 @@ fn message(content: &Content, prompts: Prompts<'_>) -> Value {
 }
 
 fn attachment(attachment: &Attachment) -> Value {
-    let kind = match attachment.kind {
+    let kind = attachment_type(attachment.kind);
+    match &attachment.handle {
+        Some(handle) => json!({"type": kind, "payload": {"attachment_id": handle}}),
+        None => json!({"type": kind, "payload": {"url": attachment.url, "is_reusable": false}}),
+    }
+}
+
+/// Meta's word for a kind of file.
+pub(crate) fn attachment_type(kind: AttachmentKind) -> &'static str {
+    match kind {
         AttachmentKind::Image => "image",
         AttachmentKind::Video => "video",
         AttachmentKind::Audio => "audio",
         _ => "file",
-    };
-    json!({"type": kind, "payload": {"url": attachment.url, "is_reusable": false}})
+    }
 }
 
 fn quick_reply(QuickReply { title, payload }: &QuickReply) -> Value {
@@ -184,6 +203,15 @@ mod tests {
             json!({"kind": "attachments", "attachments": [{"type": "image", "url": "https://a.example/1.png"}]}),
             json!({"attachment": {"type": "image", "payload": {"url": "https://a.example/1.png", "is_reusable": false}}}),
         );
+        let id = "0190a000-0000-7000-8000-000000000000";
+        let mut uploaded = Content::Attachments {
+            text: None,
+            attachments: vec![Attachment { kind: AttachmentKind::Audio, id: id.parse().ok(), ..<_>::default() }],
+        };
+        let Content::Attachments { attachments, .. } = &mut uploaded else { unreachable!() };
+        attachments[0].handle = Some("1857".to_owned());
+        let expected = json!({"type": "audio", "payload": {"attachment_id": "1857"}});
+        assert_eq!(request("7100", &uploaded, "cg:1", OPEN, PROMPTS)["message"]["attachment"], expected);
         check_message(
             json!({"kind": "request_field", "field": "email"}),
             json!({"text": "Your address?", "quick_replies": [{"content_type": "user_email"}]}),
@@ -227,6 +255,19 @@ mod tests {
         assert_eq!(
             action("7100", SenderAction::MarkSeen),
             json!({"recipient": {"id": "7100"}, "sender_action": "mark_seen"})
+        );
+    }
+
+    #[test]
+    fn a_reaction_is_shown_and_taken_back() {
+        let to = json!({"id": "7100"});
+        assert_eq!(
+            reaction("7100", "m_1", Some("😊")),
+            json!({"recipient": to, "sender_action": "react", "payload": {"message_id": "m_1", "reaction": "😊"}})
+        );
+        assert_eq!(
+            reaction("7100", "m_1", None),
+            json!({"recipient": to, "sender_action": "unreact", "payload": {"message_id": "m_1"}})
         );
     }
 

@@ -1,14 +1,14 @@
 //! Cuts long texts into messages, and knows the two words agents type instead of pressing a button.
 
+use unicode_segmentation::GraphemeCursor;
+
 use crate::channels::Field;
 
 /// The longest text one message may carry, in UTF-16 units (Meta says 2000 and not of what; this is the strictest reading).
 pub const MAX_TEXT_UNITS: usize = 2000;
 
-/// How far back a cut looks for the beginning of what the reader sees as one sign (a family emoji has 7–11 code points).
-const LONGEST_SIGN_CHARS: usize = 32;
-
-/// A text as messages of at most [`MAX_TEXT_UNITS`], cut at white space where possible and never inside one sign.
+/// A text as messages of at most [`MAX_TEXT_UNITS`], in order: cut between lines or words, not between the marks of *bold* or `code`
+/// where that can be helped, and never inside what is seen as one sign.
 #[must_use]
 pub fn pieces(text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
@@ -54,32 +54,66 @@ fn beyond_limit(text: &str) -> Option<usize> {
 
 /// Where to cut a text that is too long: always after its first character and at or before `limit`.
 fn border(text: &str, limit: usize) -> usize {
-    let is_space_at_limit = text[limit..].starts_with(char::is_whitespace);
-    let space = text[..limit].rfind(char::is_whitespace);
-    match space {
-        _ if is_space_at_limit => limit,
-        // Leading white space is no border: nothing would be left before it.
-        Some(at) if !text[..at].trim().is_empty() => at,
-        _ => sign_border(text, limit),
-    }
+    let formatted = Formatted::of(&text[..limit]);
+    let beyond = text[limit..].chars().next().filter(|it| it.is_whitespace()).map(|it| (limit, it));
+    let spaces = text[..limit].char_indices().filter(|(_, sign)| sign.is_whitespace()).chain(beyond);
+    // Leading white space is no border: nothing would be left before it.
+    let first_word = text.len() - text.trim_start().len();
+    let borders = spaces.filter(|(at, _)| *at > first_word);
+    // A short first message is worse than a long line or a split format.
+    let best = borders.max_by_key(|(at, sign)| (*at > limit / 2, !formatted.is_inside(*at), *sign == '\n', *at));
+    best.map_or_else(|| sign_border(text, limit), |(at, _)| at)
 }
 
 fn sign_border(text: &str, limit: usize) -> usize {
-    let candidates = text[..limit].char_indices().rev().map(|(at, _)| at).take(LONGEST_SIGN_CHARS);
-    std::iter::once(limit).chain(candidates).find(|at| *at > 0 && !is_inside_sign(text, *at)).unwrap_or(limit)
+    let mut cursor = GraphemeCursor::new(limit, text.len(), true);
+    match cursor.is_boundary(text, 0) {
+        Ok(false) => cursor.prev_boundary(text, 0).ok().flatten().filter(|at| *at > 0).unwrap_or(limit),
+        _ => limit,
+    }
 }
 
-/// Whether a cut here would part what is seen as one: letter and accent, parts of an emoji, the two letters of a flag.
-fn is_inside_sign(text: &str, at: usize) -> bool {
-    const JOINER: char = '\u{200d}';
-    let is_flag_letter = |sign: char| matches!(sign, '\u{1f1e6}'..='\u{1f1ff}');
-    let Some(next) = text[at..].chars().next() else { return false };
-    let before = || text[..at].chars().rev();
-    let flag_letters_before = || before().take_while(|sign| is_flag_letter(*sign)).count();
-    let is_extending = matches!(next, JOINER | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5c7}'
-        | '\u{610}'..='\u{61a}' | '\u{64b}'..='\u{65f}' | '\u{900}'..='\u{903}' | '\u{93a}'..='\u{94f}' | '\u{e31}' | '\u{e34}'..='\u{e3a}'
-        | '\u{e47}'..='\u{e4e}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0020}'..='\u{e007f}');
-    is_extending || before().next() == Some(JOINER) || (is_flag_letter(next) && flag_letters_before() % 2 == 1)
+/// The stretches between marks that Messenger shows as a format: `*bold*`, `_italic_`, `~struck~`, and code in one or three backticks.
+struct Formatted(Vec<std::ops::Range<usize>>);
+
+impl Formatted {
+    fn of(text: &str) -> Self {
+        let (mut stretches, mut open) = (Vec::new(), None::<(&str, usize)>);
+        let (mut at, mut before) = (0, None::<char>);
+        while let Some(sign) = text[at..].chars().next() {
+            let mark = ["```", "*", "_", "~", "`"].into_iter().find(|mark| text[at..].starts_with(mark));
+            let length = mark.map_or(sign.len_utf8(), str::len);
+            let after = text[at + length..].chars().next();
+            match (open, mark) {
+                (Some((opened, from)), Some(mark))
+                    if opened == mark && (mark == "```" || before.is_some_and(is_ink)) =>
+                {
+                    stretches.push(from..at);
+                    open = None;
+                }
+                (None, Some(mark))
+                    if mark == "```" || (!before.is_some_and(char::is_alphanumeric) && after.is_some_and(is_ink)) =>
+                {
+                    open = Some((mark, at));
+                }
+                // Only code goes over lines.
+                (Some((opened, _)), None) if sign == '\n' && opened != "```" => open = None,
+                _ => {}
+            }
+            (at, before) = (at + length, Some(sign));
+        }
+        // What is still open may well be closed behind the cut.
+        stretches.extend(open.map(|(_, from)| from..text.len() + 1));
+        Self(stretches)
+    }
+
+    fn is_inside(&self, at: usize) -> bool {
+        self.0.iter().any(|it| it.contains(&at))
+    }
+}
+
+fn is_ink(sign: char) -> bool {
+    !sign.is_whitespace()
 }
 
 #[cfg(test)]
@@ -119,6 +153,21 @@ mod tests {
         check(&format!("{a}👍🏽"), &[&a, "👍🏽"]);
         check(&format!("{a}🇩🇪"), &[&a, "🇩🇪"]);
         check(&"👩‍👩".repeat(1000)[..], &pieces(&"👩‍👩".repeat(1000)).iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn lines_and_formats_stay_together() {
+        let (a, b) = ("a".repeat(1100), "b ".repeat(400));
+        let b = b.trim_end();
+        check(&format!("{a}\n{b} {b}"), &[&a, &format!("{b} {b}")]);
+        check(&format!("{a} *{b} {b}* end"), &[&a, &format!("*{b} {b}* end")]);
+        check(&format!("{a} ```{b}\n{b}``` end"), &[&a, &format!("```{b}\n{b}``` end")]);
+        // A star that is no mark, and one that nothing closes before the line ends.
+        assert!(pieces(&format!("{a} 2 * 3 {b} {b}"))[0].len() > 1990);
+        check(&format!("{a} *note\n{b} {b}"), &[&format!("{a} *note"), &format!("{b} {b}")]);
+        // A format longer than half a message is cut all the same.
+        let long = format!("*{b} {b} {b}*");
+        assert_eq!(pieces(&long).len(), 2);
     }
 
     #[test]

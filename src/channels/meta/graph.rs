@@ -4,8 +4,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::DateTime;
-use reqwest::{Client, Method, RequestBuilder, redirect};
+use reqwest::{
+    Client, Method, RequestBuilder,
+    multipart::{Form, Part},
+    redirect,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -20,6 +25,9 @@ use crate::{clock::Moment, secret::Secret};
 
 /// Meta's host answers in milliseconds or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Uploading a large file takes a while.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers are a few hundred bytes; lists of subscribed apps a few thousand.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -150,6 +158,8 @@ impl Graph {
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(patience)
+            // One call, one connection: what broke with it is known.
+            .http1_only()
             .redirect(redirect::Policy::none())
             .no_proxy()
             .build()
@@ -182,6 +192,26 @@ impl Graph {
     /// Shows typing or marks as seen; Meta answers without a message id.
     pub async fn act(&self, access: Access<'_>, page_id: &str, body: &Value) -> Result<(), Verdict> {
         self.ask(self.request(Method::POST, &[page_id, "messages"], access).json(body)).await.map(drop)
+    }
+
+    /// Gives Meta a file to send later; Meta's name for it, good for 90 days. Nobody sees it, so it may be repeated.
+    pub async fn upload(
+        &self,
+        access: Access<'_>,
+        page_id: &str,
+        kind: &str,
+        (name, mime): (&str, &str),
+        bytes: Bytes,
+    ) -> Result<String, Verdict> {
+        let message = json!({"attachment": {"type": kind, "payload": {"is_reusable": true}}}).to_string();
+        let length = bytes.len() as u64;
+        let file = Part::stream_with_length(bytes, length).file_name(name.to_owned()).mime_str(mime);
+        let file = file.map_err(|_| unexpected())?;
+        let form = Form::new().text("message", message).part("filedata", file);
+        let request = self.request(Method::POST, &[page_id, "message_attachments"], access);
+        let answer = self.ask(request.timeout(UPLOAD_TIMEOUT).multipart(form)).await?;
+        let id = &answer["attachment_id"];
+        id.as_str().map(str::to_owned).or_else(|| id.as_i64().map(|it| it.to_string())).ok_or_else(unexpected)
     }
 
     /// Takes a person's thread from the app that has it; for apps that may.

@@ -23,6 +23,8 @@ pub struct Due {
     /// Tries before this one.
     pub attempts: i32,
     pub content: serde_json::Value,
+    /// The channel's id of the message it answers.
+    pub reply_to: Option<String>,
     pub author_kind: AuthorKind,
     pub sender_id: String,
     pub opened: Opened,
@@ -73,6 +75,7 @@ pub async fn lock_due(
             for update of o skip locked
         )
         select o.tenant_id, o.room_id, o.seq, o.message_id, o.attempts, o.widget_id, m.content,
+            (select p.external_id from messages p where p.tenant_id = m.tenant_id and p.id = m.reply_to) as reply_to,
             m.author_kind as "author_kind: AuthorKind", c.id as contact_id, c.sender_id, c.last_inbound_at, c.ad_message_at,
             c.paused_until as person_paused_until,
             case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
@@ -112,6 +115,7 @@ pub async fn lock_due(
             contact: ContactId(it.contact_id),
             attempts: it.attempts,
             content: it.content,
+            reply_to: it.reply_to,
             author_kind: it.author_kind,
             sender_id: it.sender_id,
             opened: Opened { last_inbound_at: it.last_inbound_at, ad_message_at: it.ad_message_at },
@@ -150,6 +154,22 @@ pub async fn mark_sending(tx: &mut PgConnection, claimed: &[&Due], claimed_until
         claimed_until,
     )
     .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A claimed message is still being seen to until then.
+pub async fn extend_claim(db: &PgPool, it: &Due, claimed_until: Moment) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update outbox
+        set claimed_until = $4
+        where tenant_id = $1 and room_id = $2 and seq = $3 and state = 'sending'",
+        it.tenant.0,
+        it.room.0,
+        it.seq,
+        claimed_until,
+    )
+    .execute(db)
     .await?;
     Ok(())
 }

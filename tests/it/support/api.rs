@@ -71,7 +71,9 @@ impl Api {
     }
 
     fn is_root(&self, path: &str) -> bool {
-        ["/healthz", "/readyz", "/openapi.json", "/docs", "/problems", "/desk"].iter().any(|it| path.starts_with(it))
+        ["/healthz", "/readyz", "/openapi.json", "/docs", "/problems", "/desk", "/media/"]
+            .iter()
+            .any(|it| path.starts_with(it))
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {

@@ -81,6 +81,11 @@ impl TestDatabase {
         Self { options: cluster.app.clone().database(&name), name }
     }
 
+    /// A directory for whatever else the test's gateway keeps; goes with the run if the test does not remove it.
+    pub fn directory(&self) -> PathBuf {
+        root().join(format!("chatgate-test-{}", std::process::id())).join(&self.name)
+    }
+
     pub async fn pool(&self) -> PgPool {
         chatgate::db::connect(self.options.clone(), 10).await.unwrap()
     }

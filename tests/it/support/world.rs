@@ -22,6 +22,9 @@ pub struct World {
     pub simulator: Simulator,
     pub db: sqlx::PgPool,
     pub base: String,
+    /// Where the simulator is, without a slash at its end.
+    pub facebook: String,
+    pub data_dir: std::path::PathBuf,
     pub operator: Api,
     pub admin: Api,
     pub tenant: Value,
@@ -48,6 +51,7 @@ pub async fn story(tell: impl AsyncFnOnce(&World)) {
         task.await.unwrap();
     }
     world.db.close().await;
+    std::fs::remove_dir_all(&world.data_dir).unwrap();
     database.drop().await;
 }
 
@@ -61,7 +65,13 @@ impl World {
         let facebook = format!("http://{}", pretend.local_addr().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let data_dir = database.directory();
         let settings = [
+            ("CHATGATE__DATA_DIR", data_dir.to_str().unwrap()),
+            // A slow file shall not make a story slow.
+            ("CHATGATE__MEDIA__FETCH_S", "3"),
+            ("CHATGATE__MEDIA__HOSTS", "fbcdn.net, localhost"),
+            ("CHATGATE__MEDIA__MAX_MIB", "1"),
             ("CHATGATE__HTTP__PUBLIC_URL", base.as_str()),
             ("CHATGATE__GRAPH__BASE_URL", facebook.as_str()),
             ("CHATGATE__OPERATOR_TOKEN", OPERATOR),
@@ -86,6 +96,8 @@ impl World {
             simulator,
             db,
             base,
+            facebook,
+            data_dir,
             admin: operator.clone(),
             operator,
             tenant: Value::Null,

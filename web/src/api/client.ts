@@ -42,9 +42,14 @@ interface Answer<T> {
 export async function ask<T>(call: Promise<Answer<T>>, { isLogin = false } = {}): Promise<T> {
   const { data, error, response } = await call;
   if (response.ok) return data as T;
-  if (response.status === 401 && !isLogin) onSessionEnd();
+  throw problemOf(response.status, error, response.headers.get('retry-after'), { isLogin });
+}
+
+/** What the gateway says no with. */
+export function problemOf(status: number, error: unknown, retryAfter: string | null, { isLogin = false } = {}): Problem {
+  if (status === 401 && !isLogin) onSessionEnd();
   const body = typeof error === 'object' && error !== null ? (error as Record<string, unknown>) : {};
-  throw new Problem(response.status, body, Number(response.headers.get('retry-after')) || null);
+  return new Problem(status, body, Number(retryAfter) || null);
 }
 
 /** Every item of a list, page after page. */

@@ -346,6 +346,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/messages/{id}/reaction": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Shows the Page's reaction to a message; replaces the one before. It is in the message's `reactions` as `by: "page"`. */
+        put: operations["put_messages_id_reaction"];
+        post?: never;
+        /** Takes the Page's reaction back. */
+        delete: operations["delete_messages_id_reaction"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/messages/{id}/resend": {
         parameters: {
             query?: never;
@@ -518,6 +536,23 @@ export interface paths {
         put?: never;
         /** The offer to me becomes my active room. */
         post: operations["post_rooms_id_accept"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rooms/{id}/attachments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Uploads a file for a reply in my room: name it by its `id` in `content.attachments`. It is removed if it is not sent within 24 hours. */
+        post: operations["post_rooms_id_attachments"];
         delete?: never;
         options?: never;
         head?: never;
@@ -707,7 +742,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Shows the contact that the holder types. */
+        /** Shows the contact that the holder types: until they write or say otherwise, at most for a minute after the last call. */
         post: operations["post_rooms_id_typing"];
         delete?: never;
         options?: never;
@@ -1033,6 +1068,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/media/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A file, by the signed link that its message or contact shows. Takes a `Range`. */
+        get: operations["get_media_key"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/openapi.json": {
         parameters: {
             query?: never;
@@ -1233,7 +1285,14 @@ export interface components {
         Attachment: {
             /** @description What it is. */
             type: components["schemas"]["AttachmentKind"];
-            /** @description Where it is; for links anything the sender typed. */
+            /**
+             * Format: uuid
+             * @description The file's id, where we keep it. A reply names an upload by it.
+             */
+            id?: string | null;
+            state?: components["schemas"]["FileState"] | null;
+            reason?: components["schemas"]["FileReason"] | null;
+            /** @description Where it is: a link of ours that expires once the file is stored, the channel's before; for links anything the sender typed. */
             url?: string | null;
             /** @description File name. */
             name?: string | null;
@@ -1636,6 +1695,16 @@ export interface components {
             /** @description What is wrong with it. */
             detail: string;
         };
+        /**
+         * @description Why a file could not be kept.
+         * @enum {string}
+         */
+        FileReason: "too_large" | "wrong_type" | "empty" | "refused" | "unavailable";
+        /**
+         * @description How far a file has come.
+         * @enum {string}
+         */
+        FileState: "pending" | "stored" | "failed";
         /** @description How it is. */
         Health: {
             /**
@@ -2657,6 +2726,8 @@ export interface components {
             page_name?: string | null;
             /** @description Meta has allowed the app the Human Agent feature: replies up to 7 days. */
             human_agent: boolean;
+            /** @description The Page may show plain messages only (European privacy rules): everything else goes out as text. */
+            plain_only: boolean;
             /** @description There is an app secret. */
             has_app_secret: boolean;
             /** @description There is a page access token. */
@@ -2695,6 +2766,11 @@ export interface components {
              * @default false
              */
             human_agent?: boolean;
+            /**
+             * @description The Page may show plain messages only.
+             * @default false
+             */
+            plain_only?: boolean;
         };
         /** @description An operator's app, for every tenant. */
         MetaApp: {
@@ -3002,6 +3078,14 @@ export interface components {
             /** @description At most 1000 characters. */
             payload: string;
         };
+        /** @description A reaction. */
+        Reaction: {
+            /**
+             * @description One emoji.
+             * @example 👍
+             */
+            emoji: string;
+        };
         /**
          * @description Why it was decided.
          * @enum {string}
@@ -3011,6 +3095,7 @@ export interface components {
         Reply: {
             /** @description What it says. A text that is exactly `Email` or `Phone` asks for that field. */
             content: components["schemas"]["Content"];
+            reply_to?: components["schemas"]["MessageId"] | null;
             /**
              * Format: int64
              * @description The newest `seq` you have seen: if somebody wrote after it, the reply is held back with 409.
@@ -3366,6 +3451,16 @@ export interface components {
         Typing: {
             /** @description Types, or has stopped. */
             on: boolean;
+        };
+        /** @description A file to send. */
+        Upload: {
+            /**
+             * Format: binary
+             * @description The file; its name is shown to the contact.
+             */
+            file: string;
+            /** @description What it is sent as: `image`, `video`, `audio` or `file`; by default what its bytes are. */
+            type?: string | null;
         };
         /** @description A user. */
         User: {
@@ -3927,6 +4022,8 @@ export interface components {
             verify_token?: string | null;
             /** @description Meta has allowed the app the Human Agent feature. */
             human_agent?: boolean;
+            /** @description The Page may show plain messages only. */
+            plain_only?: boolean;
         };
         /** @description Only the given fields are changed. */
         WidgetInputPatch: {
@@ -5919,6 +6016,173 @@ export interface operations {
             };
         };
     };
+    put_messages_id_reaction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["MessageId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reaction"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description Unreadable JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description closed room, closed window, a message that Messenger does not know, or Facebook refuses */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Invalid; one entry in `errors` for each field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    delete_messages_id_reaction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["MessageId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     post_messages_id_resend: {
         parameters: {
             query?: never;
@@ -7011,6 +7275,110 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Try again after Retry-After seconds */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    post_rooms_id_attachments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RoomId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Upload"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Attachment"];
+                };
+            };
+            /** @description Unreadable JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No or bad credentials */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description These credentials may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unknown, or another tenant's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description closed room */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description more than `media.max_mib` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Invalid; one entry in `errors` for each field */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
             };
             /** @description Try again after Retry-After seconds */
             503: {
@@ -10085,6 +10453,63 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Health"];
                 };
+            };
+        };
+    };
+    get_media_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the signed part of the link */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file; pictures, films and sound may be shown in place, all else is for saving */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The part of it that was asked for */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The link has expired */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description No such file */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description There is no such part */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

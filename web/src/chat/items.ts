@@ -1,5 +1,5 @@
 // What the transcript shows, line by line: days, messages in groups, replies on their way.
-import type { Message } from '../api/types';
+import type { Content, Message } from '../api/types';
 import { sameDay } from '../lib/time';
 import type { Pending } from '../store/outbox.svelte';
 import { summary } from '../lib/summary';
@@ -29,9 +29,16 @@ export function itemsOf(messages: readonly Message[], pending: readonly Pending[
   return items;
 }
 
+/** What Messenger takes in several messages is shown in several: text, then file by file. */
+function firstPart(content: Content): string {
+  const [first] = content.kind === 'attachments' ? content.attachments : [];
+  if (content.kind !== 'attachments' || !first) return summary(content);
+  return content.text || summary({ kind: 'attachments', attachments: [first] });
+}
+
 /** The stream is often quicker than the answer to the request; then the message stands above already. */
 function hasArrived(pending: Pending, messages: readonly Message[], me: string | undefined): boolean {
   if (pending.state !== 'sending' && pending.state !== 'waiting') return false;
-  const words = summary(pending.content);
+  const words = firstPart(pending.content);
   return messages.slice(-8).some((it) => it.seq > pending.seenSeq && it.author.id === me && it.direction === (pending.isNote ? 'note' : 'outbound') && summary(it.content) === words);
 }

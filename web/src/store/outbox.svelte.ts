@@ -15,6 +15,8 @@ export interface Pending {
   roomId: string;
   isNote: boolean;
   content: Content;
+  /** The message it answers. */
+  replyTo: string | null;
   seenSeq: number;
   /** `held`: somebody wrote in between; `refused`: the gateway said no, `reason` says why. */
   state: 'sending' | 'waiting' | 'held' | 'refused';
@@ -36,8 +38,8 @@ class Outbox {
     return this.of(roomId).some((it) => it.state === 'held' || it.state === 'refused');
   }
 
-  send(roomId: string, content: Content, { isNote = false, seenSeq = threads.of(roomId).lastSeq } = {}) {
-    const pending: Pending = { key: newKey(), roomId, isNote, content, seenSeq, state: 'sending', reason: '', newer: [], at: new Date().toISOString() };
+  send(roomId: string, content: Content, { isNote = false, seenSeq = threads.of(roomId).lastSeq, replyTo = null as string | null } = {}) {
+    const pending: Pending = { key: newKey(), roomId, isNote, content, replyTo, seenSeq, state: 'sending', reason: '', newer: [], at: new Date().toISOString() };
     this.byRoom.set(roomId, [...this.of(roomId), pending]);
     void this.#work(roomId);
   }
@@ -75,12 +77,12 @@ class Outbox {
     }
   }
 
-  #post({ roomId, content, seenSeq, key, isNote }: Pending): Promise<Message> {
+  #post({ roomId, content, replyTo, seenSeq, key, isNote }: Pending): Promise<Message> {
     const path = { id: roomId };
     if (isNote) return ask(api.POST('/api/v1/rooms/{id}/notes', { params: { path }, body: { text: content.kind === 'text' ? content.text : '' } }));
     return ask(api.POST('/api/v1/rooms/{id}/messages', {
       params: { path, header: { 'Idempotency-Key': key } },
-      body: { content, seen_seq: seenSeq },
+      body: { content, reply_to: replyTo, seen_seq: seenSeq },
     }));
   }
 

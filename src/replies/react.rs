@@ -1,0 +1,123 @@
+//! The Page's reaction to a message: one emoji, replaced by the next. Asked of the channel at once; who reacts sees whether it worked.
+
+use serde_json::json;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{Outgoing, store};
+use crate::{
+    channels::{
+        messenger::send,
+        meta::graph::{Access, Verdict},
+    },
+    db::bell::Topic,
+    ids::TenantId,
+    rooms::{
+        self, MessageView, WindowMode,
+        receipts::{self, Changed},
+        store::LockedRoom,
+        window,
+    },
+};
+
+/// Longest emoji in bytes: a family with skin tones has some forty.
+const MAX_EMOJI_BYTES: usize = 64;
+
+/// Why a reaction is not shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ReactError {
+    /// No emoji.
+    #[error("no emoji")]
+    NoEmoji,
+    /// The channel does not know the message.
+    #[error("the channel does not know the message")]
+    Unknown,
+    /// Messenger does not allow it now.
+    #[error("the messaging window is closed")]
+    WindowClosed,
+    /// The Page has no token that works.
+    #[error("the Page is disconnected")]
+    Disconnected,
+    /// The channel refuses.
+    #[error("the channel refuses: {0}")]
+    Refused(String),
+    /// The channel does not answer.
+    #[error("the channel does not answer")]
+    Away,
+    /// A secret does not open.
+    #[error("the Page's secrets do not open")]
+    Seal(#[from] crate::seal::SealError),
+    /// The database did not answer.
+    #[error("the database did not answer")]
+    Db(#[from] sqlx::Error),
+}
+
+/// Whether a text is one emoji (or what looks like one: letters, digits and punctuation are none).
+#[must_use]
+pub fn is_emoji(text: &str) -> bool {
+    let is_plain = |it: char| it.is_alphanumeric() || it.is_whitespace() || it.is_control();
+    // Keycaps (1️⃣) begin with a digit and end with the key.
+    let is_keycap = text.ends_with('\u{20e3}');
+    text.len() <= MAX_EMOJI_BYTES
+        && text.graphemes(true).count() == 1
+        && (is_keycap || (!text.is_ascii() && !text.chars().any(is_plain)))
+}
+
+/// Shows the Page's reaction to a message, or takes it back.
+///
+/// # Errors
+/// [`ReactError`]; nothing has changed then, as far as anybody knows.
+pub async fn react(
+    outgoing: &Outgoing,
+    tenant: TenantId,
+    room: &LockedRoom,
+    message: &MessageView,
+    emoji: Option<&str>,
+) -> Result<MessageView, ReactError> {
+    if emoji.is_some_and(|it| !is_emoji(it)) {
+        return Err(ReactError::NoEmoji);
+    }
+    let mid = message.external_id.as_deref().ok_or(ReactError::Unknown)?;
+    let now = outgoing.clock.now();
+    if room.channel == "messenger" && window(room.opened, false, now).mode != WindowMode::Standard {
+        return Err(ReactError::WindowClosed);
+    }
+    let (sender, page) =
+        store::find_page(&outgoing.db, tenant, message.room_id).await?.ok_or(ReactError::Disconnected)?;
+    let keys = outgoing.open(tenant, &page)?;
+    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
+    let body = send::reaction(&sender, mid, emoji);
+    outgoing.graph.act(access, &page.page_id, &body).await.map_err(refusal)?;
+    let mut tx = crate::db::begin(&outgoing.db).await?;
+    let added = emoji.map(|emoji| json!({ "by": "page", "emoji": emoji }));
+    rooms::store::files::mark_reaction(&mut tx, tenant, message.id, "page", added.as_ref()).await?;
+    let changed = Changed { message: message.id, room: message.room_id };
+    receipts::announce(&mut tx, tenant, &[changed], now).await?;
+    let shown = rooms::store::find_message(&mut tx, tenant, message.id).await?.ok_or(ReactError::Unknown)?;
+    tx.commit().await?;
+    outgoing.bell.ring(Topic::Events(tenant));
+    Ok(shown)
+}
+
+fn refusal(verdict: Verdict) -> ReactError {
+    match verdict {
+        Verdict::WindowClosed { .. } => ReactError::WindowClosed,
+        Verdict::Reauth { .. } => ReactError::Disconnected,
+        Verdict::Retry { .. } | Verdict::BackOff { .. } | Verdict::MaybeSent { .. } => ReactError::Away,
+        other => ReactError::Refused(other.error().map(|it| it.message.clone()).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_emoji_is_an_emoji() {
+        for emoji in ["😀", "❤️", "👍🏽", "👨‍👩‍👧‍👦", "🇩🇪", "1️⃣", "☺"] {
+            assert!(is_emoji(emoji), "{emoji}");
+        }
+        for text in ["", "a", "1", "!", "😀😀", "ok", "ä", " ", "😀 ", "\0", "漢"] {
+            assert!(!is_emoji(text), "{text}");
+        }
+    }
+}

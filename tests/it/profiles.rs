@@ -1,0 +1,81 @@
+//! Names and pictures: asked for on the side, kept by us, refreshed when it is worth it, and never in the way.
+
+use serde_json::json;
+
+use crate::{
+    media::follow,
+    support::{
+        logs::NEW_PAGE_TOKEN,
+        story,
+        world::{PAGE_ID, id},
+    },
+};
+
+#[tokio::test]
+async fn a_picture_is_ours_before_anybody_sees_it() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        anna.says("hello").await;
+        let room = ben.takes_next().await;
+        let link = room["contact"]["picture_url"].as_str().unwrap().to_owned();
+        assert!(link.starts_with(&format!("{}/media/", world.base)), "{link}");
+        assert_eq!(follow(world, &link).await.headers["content-type"], "image/bmp");
+        let contact = ben.api.get(&format!("/contacts/{}", id(&room["contact"]))).await.expect(200);
+        assert_eq!(contact["picture_url"], link.as_str());
+        let shown: Vec<_> = world.events().await.into_iter().filter(|it| it["kind"] == "contact.updated").collect();
+        assert_eq!(shown.last().unwrap()["data"]["picture_url"], link.as_str());
+        // A month later the contact is back: both are looked at again, and the old picture goes.
+        ben.closes(&room).await;
+        ben.api
+            .patch(&format!("/contacts/{}", id(&room["contact"])), json!({ "name": "Anna of Acme" }))
+            .await
+            .expect(200);
+        world.pass(31 * 24 * 3600).await;
+        world.simulator.add_person(PAGE_ID, &anna.psid, "Hannah", "Example", None, None);
+        anna.says("me again").await;
+        let room = ben.takes_next().await;
+        assert_eq!(room["contact"]["first_name"], "Hannah", "what nobody has corrected follows Facebook");
+        assert_eq!(room["contact"]["name"], "Anna of Acme", "what somebody has corrected stays");
+        let files: i64 = sqlx::query_scalar("select count(*) from media where contact_id is not null")
+            .fetch_one(&world.db)
+            .await
+            .unwrap();
+        assert_eq!(files, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_no_profile_is_a_guest_and_nothing_waits() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        world.simulator.hide_profile(PAGE_ID, &anna.psid, true);
+        anna.says("hello").await;
+        let room = ben.takes_next().await;
+        assert_eq!(room["contact"]["name"], serde_json::Value::Null);
+        assert_eq!(ben.reads(&room).await[0]["author"]["name"], "Guest");
+        assert_eq!(anna.sees(), ["Hello, Ben here."]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_profile_that_could_not_be_asked_for_is_asked_for_later() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        world.simulator.kill_token(PAGE_ID);
+        anna.says("hello").await;
+        let rooms = ben.rooms().await;
+        assert_eq!(rooms[0]["contact"]["name"], serde_json::Value::Null);
+        world.simulator.set_token(PAGE_ID, NEW_PAGE_TOKEN);
+        let change = json!({ "messenger": { "page_access_token": NEW_PAGE_TOKEN } });
+        world.admin.patch(&format!("/widgets/{}", id(&world.widget)), change).await.expect(200);
+        world.pass(3601).await;
+        let rooms = world.admin.get("/rooms").await.expect(200);
+        assert_eq!(rooms["items"][0]["contact"]["name"], "Anna Example");
+    })
+    .await;
+}
