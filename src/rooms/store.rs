@@ -115,7 +115,15 @@ pub async fn list_views(
             select distinct r.tenant_id, r.queue_id
             from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, id)
             join rooms r on r.tenant_id = wanted.tenant_id and r.id = wanted.id
-            where r.status = 'waiting' and not r.is_held
+            where r.status = 'waiting'
+        ), places as (
+            -- Each queue is counted through once, however many of its rooms are asked for.
+            select numbered.tenant_id, numbered.id, numbered.position
+            from (
+                select p.tenant_id, p.id, row_number() over (partition by p.tenant_id, p.queue_id order by p.place_at, p.id) as position
+                from lines
+                join rooms p on p.tenant_id = lines.tenant_id and p.queue_id = lines.queue_id and p.status = 'waiting') as numbered
+            where numbered.id = any($2)
         ), paces as (
             -- How fast each of these queues was answered lately: its last answers, and since when.
             select lines.tenant_id, lines.queue_id, count(*) as answers, min(last.at) as since
@@ -139,19 +147,14 @@ pub async fn list_views(
             c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at, c.ad_message_at,
             c.thread_owner, c.thread_owner_at,
             r.agent_silent_at, pace.answers as "answers?", pace.since as "pace_since?",
-            (select count(*)
-             from rooms p
-             where r.status = 'waiting'
-               and p.tenant_id = r.tenant_id
-               and p.queue_id = r.queue_id
-               and p.status = 'waiting'
-               and (p.place_at, p.id) <= (r.place_at, r.id)) as "position!"
+            place.position as "position?"
         from unnest($1::uuid[], $2::uuid[]) with ordinality as wanted (tenant_id, id, nth)
         join rooms r on r.tenant_id = wanted.tenant_id and r.id = wanted.id
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
         left join queues q on q.tenant_id = r.tenant_id and q.id = r.queue_id
         left join users u on u.tenant_id = r.tenant_id and u.id = r.agent_id
+        left join places place on place.tenant_id = r.tenant_id and place.id = r.id
         left join paces pace on pace.tenant_id = r.tenant_id and pace.queue_id = r.queue_id and r.status = 'waiting' and not r.is_held
         order by wanted.nth"#,
         tenants,
@@ -188,8 +191,11 @@ pub async fn list_views(
                 .filter(|_| it.status != Status::Offered)
                 .map(|id| Named { id, name: it.agent_name.unwrap_or_default() }),
             thread_owner: ThreadOwner::of(it.thread_owner, it.thread_owner_at, now),
-            position: (it.status == Status::Waiting).then_some(it.position),
-            estimated_wait_s: it.answers.zip(it.pace_since).and_then(|(n, since)| estimate(it.position, n, since, now)),
+            position: it.position,
+            estimated_wait_s: match (it.position, it.answers, it.pace_since) {
+                (Some(position), Some(answers), Some(since)) => estimate(position, answers, since, now),
+                _ => None,
+            },
             agent_silent_since: it.agent_silent_at,
             referral: it.referral,
             tags: it.tags,
