@@ -280,6 +280,8 @@ async fn the_page_reacts_once_and_takes_it_back() {
         assert_eq!(ben.api.put(&path, json!({ "emoji": "ok" })).await.pointers(), ["/emoji"]);
         assert_eq!(ben.api.delete(&path).await.expect(200)["reactions"], json!([]));
         assert_eq!(seen(), None);
+        // The log shows what no running transaction can still overtake.
+        world.settle().await;
         let updates = world
             .events()
             .await
