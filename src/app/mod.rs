@@ -18,7 +18,7 @@ use crate::{
     db::{
         self, Database, OpenError, StartError,
         bell::{Bell, Work},
-        partitions,
+        partitions, statistics,
     },
     http::{
         self, App,
@@ -227,6 +227,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.timers), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
+        self.crew.hire(Arc::new(Analyst(self.app.db.clone())), None);
         self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);
         let (app, stop) = (self.app.clone(), self.crew.stop_token());
         self.crew.spawn(async move {
@@ -299,6 +300,19 @@ impl Worker for Upkeep {
         people::store::delete_expired_sessions(&self.db, now).await?;
         crate::replies::store::delete_old_keys(&self.db, now - chrono::TimeDelta::hours(48)).await?;
         crate::rooms::store::changes::delete_old_early(&self.db, now - chrono::TimeDelta::days(7)).await?;
+        Ok(Step::Idle)
+    }
+}
+
+/// Sees that plans fit tables that grow fast; see [`statistics`].
+struct Analyst(sqlx::PgPool);
+
+impl Worker for Analyst {
+    const NAME: &'static str = "analyst";
+    const POLL: Duration = Duration::from_secs(2);
+
+    async fn step(&self) -> anyhow::Result<Step> {
+        statistics::refresh(&self.0).await?;
         Ok(Step::Idle)
     }
 }

@@ -10,6 +10,7 @@ pub mod partitions;
 mod place;
 pub mod private;
 mod process;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 mod tuning;

@@ -20,6 +20,7 @@ use super::{
     bell::{Bell, Topic, Work},
     connect, migrate, open, pending_migrations,
     process::PidFile,
+    statistics,
 };
 use crate::{ids::TenantId, secret::Secret};
 
@@ -326,5 +327,27 @@ async fn a_bell_is_heard_by_the_other_process_and_everybody_looks_after_a_gap() 
     here.ring(Topic::Events(tenant));
     assert_eq!(tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap(), tenant);
     cancel.cancel();
+    postgres.stop().await;
+}
+
+#[tokio::test]
+async fn a_table_that_has_grown_is_analyzed_once() {
+    let scratch = Scratch::new();
+    let postgres = PrivatePostgres::start(scratch.private()).await.unwrap();
+    let pool = connect(postgres.options(), 1).await.unwrap();
+    let grow = async |to: i32| {
+        let insert = "insert into \"a Table\" select generate_series(1, $1)";
+        sqlx::query(insert).bind(to).execute(&pool).await.unwrap();
+        // Counters are told of at most once a second, unless asked for.
+        sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&pool).await.unwrap();
+        statistics::refresh(&pool).await.unwrap()
+    };
+    sqlx::raw_sql("create table \"a Table\" (n integer)").execute(&pool).await.unwrap();
+    assert_eq!(grow(99).await, 0, "too small to matter");
+    assert_eq!(grow(1).await, 1);
+    assert_eq!(grow(699).await, 0, "not eight times as many");
+    assert_eq!(grow(1).await, 1);
+    assert_eq!(statistics::refresh(&pool).await.unwrap(), 0);
+    pool.close().await;
     postgres.stop().await;
 }
