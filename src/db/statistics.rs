@@ -33,7 +33,7 @@ pub async fn refresh(pool: &PgPool) -> sqlx::Result<usize> {
     .await?;
     for table in &grown {
         // The name comes quoted out of the catalog.
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("analyze (skip_locked) {table}"))).execute(pool).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("analyze {table}"))).execute(pool).await?;
     }
     Ok(grown.len())
 }

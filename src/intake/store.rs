@@ -261,7 +261,7 @@ fn lock_space(tenant: TenantId) -> i32 {
 /// Takes those of the strands that nobody else is applying, until the transaction ends: a killed process lets go with its connection.
 /// For as long, nothing waits longer than `patience_ms` for a lock, so that one room that is held up does not hold up all; and every
 /// look-up goes through an index, because a plan made while the tables were empty is kept until they are analyzed, and would read all
-/// of them.
+/// of them. Plans are kept from the first time on: with index look-ups only there is nothing to choose by the values.
 pub async fn try_lock_strands(
     tx: &mut PgConnection,
     strands: &[Strand],
@@ -271,7 +271,8 @@ pub async fn try_lock_strands(
         r#"select pg_try_advisory_xact_lock(space, shard) as "is_ours!"
         from unnest($1::integer[], $2::integer[]) with ordinality as it (space, shard, nth),
             (select set_config('lock_timeout', $3, true), set_config('enable_seqscan', 'off', true),
-                set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)) as settings
+                set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+                set_config('plan_cache_mode', 'force_generic_plan', true)) as settings
         order by nth"#,
         &strands.iter().map(|it| lock_space(it.0)).collect::<Vec<_>>(),
         &strands.iter().map(|it| it.1.into()).collect::<Vec<i32>>(),

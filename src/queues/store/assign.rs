@@ -21,7 +21,13 @@ use crate::{
 /// # Errors
 /// The database's, as everywhere in this file.
 pub async fn lock_dispatch(tx: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", lock_key(tenant.0)).execute(tx).await?;
+    // Making a plan takes longer than most of the statements behind this one; theirs do not depend on the values.
+    sqlx::query!(
+        "select pg_advisory_xact_lock($1) as locked, set_config('plan_cache_mode', 'force_generic_plan', true) as plans",
+        lock_key(tenant.0)
+    )
+    .fetch_one(tx)
+    .await?;
     Ok(())
 }
 
