@@ -268,8 +268,7 @@ async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     http::serve::raise_file_limit();
     settings.risks().iter().for_each(|risk| warn!("{risk}"));
-    let listener = TcpListener::bind(settings.http.listen)
-        .await
+    let listener = http::serve::listen(settings.http.listen)
         .with_context(|| format!("cannot listen on {}", settings.http.listen))?;
     let (database, seal) = open_database(&settings, migrate).await?;
     let metrics = serve_metrics(&settings, &stop).await;

@@ -21,7 +21,7 @@ use hyper_util::{
     server::graceful::{GracefulShutdown, Watcher},
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::{Instant, Sleep, sleep_until},
 };
@@ -33,6 +33,8 @@ use tracing::{debug, warn};
 const MOST_BUFFERED: usize = 64 * 1024;
 /// Once a body has had [`Bounds::patience`], it must come at least this fast: some 1 % of a poor line.
 const SLOWEST_BODY_BYTES_PER_S: u64 = 16 * 1024;
+/// Connections that may wait to be taken; Linux cuts it to `net.core.somaxconn`, 4096 by default.
+const LONGEST_QUEUE: u32 = 16 * 1024;
 /// Pause after the operating system has no more connections to give.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -44,6 +46,18 @@ pub struct Bounds {
     /// How long a request's head may take, and a connection may be silent between requests; a body has as long, and longer the more
     /// of it has come.
     pub patience: Duration,
+}
+
+/// Opens the door. As many callers as the operating system lets may come at one moment: whoever finds its queue full tries again a
+/// second later, and the usual queue is 128 long.
+///
+/// # Errors
+/// When the address is in use or not ours.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LONGEST_QUEUE)
 }
 
 /// Serves until `stop` is cancelled, and then until the requests under way have ended.
@@ -166,5 +180,20 @@ pub fn raise_file_limit() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         warn!(error = %error, "the number of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_may_come_at_one_moment() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody is taken: all of them wait in the queue.
+        let crowd = futures::future::join_all((0..300).map(|_| TcpStream::connect(address)));
+        let crowd = tokio::time::timeout(Duration::from_secs(20), crowd).await.unwrap();
+        assert!(crowd.iter().all(Result::is_ok));
     }
 }
