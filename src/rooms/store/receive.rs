@@ -104,7 +104,7 @@ async fn find_contacts(
     senders: &[(TenantId, WidgetId, String)],
 ) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
     let rows = sqlx::query!(
-        r#"select c.id, c.widget_id, c.sender_id, c.name, c.referral, c.referral_at, r.id as "room_id?"
+        r#"select c.id as "id!", c.widget_id as "widget_id!", c.sender_id as "sender_id!", c.name, c.referral, c.referral_at, r.id as "room_id?"
         from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, sender_id)
         join contacts c on c.tenant_id = wanted.tenant_id and c.widget_id = wanted.widget_id and c.sender_id = wanted.sender_id
         left join rooms r on r.tenant_id = c.tenant_id and r.contact_id = c.id and r.status <> 'closed'"#,
