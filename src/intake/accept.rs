@@ -40,7 +40,7 @@ const MOST_ITEMS: usize = 1000;
 /// Meta wants an answer within 5 s; past this the caller is told to come again.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// The door is pressed when so many requests wait together, and the first of them for so long: another wrote or applied meanwhile.
-const PRESSED_BY: usize = 64;
+const PRESSED_BY: usize = 32;
 /// See [`PRESSED_BY`]. A write of that many takes a third of it.
 const PRESSED_AFTER: Duration = Duration::from_millis(15);
 /// How long the appliers hold back after a write under pressure: more than the next write takes.

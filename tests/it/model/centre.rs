@@ -113,6 +113,8 @@ pub struct Room {
     pub offer_expires_at: Option<Moment>,
     /// Who is not to be rung for it now.
     pub passed_by: Vec<Uuid>,
+    /// Who may be rung for it again by now, but after everybody else.
+    pub passed_once: Vec<Uuid>,
     pub is_held: bool,
 }
 
@@ -128,7 +130,7 @@ pub struct Person {
     pub serves: HashMap<Uuid, i32>,
 }
 
-type RoomRow = (Uuid, String, Option<Uuid>, Option<Uuid>, Option<Moment>, Option<Moment>, Vec<Uuid>, bool);
+type RoomRow = (Uuid, String, Option<Uuid>, Option<Uuid>, Option<Moment>, Option<Moment>, Vec<Uuid>, Vec<Uuid>, bool);
 type PersonRow = (Uuid, bool, i32, i64, Vec<Uuid>, Vec<i32>);
 
 /// Everything at one moment. Open rooms in the order they were opened.
@@ -432,7 +434,7 @@ impl<'m> Centre<'m> {
         let now = self.machine.clock.now();
         let rooms: Vec<RoomRow> = sqlx::query_as(
             "select id, status, queue_id, agent_id, place_at, offer_expires_at,
-                case when rering_at > $2 then passed_by else '{}' end, is_held
+                case when rering_at > $2 then passed_by else '{}' end, passed_by, is_held
             from rooms
             where tenant_id = $1 and status <> 'closed'
             order by id",
@@ -442,8 +444,8 @@ impl<'m> Centre<'m> {
         .fetch_all(&self.machine.db)
         .await
         .unwrap();
-        let rooms =
-            rooms.into_iter().map(|(id, status, queue, agent, place_at, offer_expires_at, passed_by, is_held)| Room {
+        let rooms = rooms.into_iter().map(
+            |(id, status, queue, agent, place_at, offer_expires_at, passed_by, passed_once, is_held)| Room {
                 id,
                 status,
                 queue,
@@ -451,8 +453,10 @@ impl<'m> Centre<'m> {
                 place_at,
                 offer_expires_at,
                 passed_by,
+                passed_once,
                 is_held,
-            });
+            },
+        );
         let people: Vec<PersonRow> = sqlx::query_as(
             "select a.user_id, a.status = 'ready', a.max_chats,
                 (select count(*) from rooms r

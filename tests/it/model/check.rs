@@ -74,7 +74,8 @@ pub fn order(before: &Picture, after: &Picture) -> Held {
             );
         }
         let Some(level) = agent.serves.get(&queue) else { continue };
-        for better in after.people.iter().filter(|it| fits(room, it) && it.taken < it.seats) {
+        let goes_first = |it: &&Person| fits(room, it) && it.taken < it.seats && !was.passed_once.contains(&it.id);
+        for better in after.people.iter().filter(goes_first) {
             must!(
                 better.serves[&queue] >= *level,
                 "room {} went past agent {}, who is free and goes first",
