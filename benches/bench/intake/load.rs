@@ -28,6 +28,8 @@ pub struct Order {
     pub targets: Vec<Target>,
     /// Senders of each target, spread over its pages.
     pub senders: usize,
+    /// Only every so many-th of them writes: those of one Page, if it is the number of Pages.
+    pub stride: usize,
     /// How fast.
     pub pace: Pace,
     /// For how long.
@@ -43,6 +45,8 @@ pub struct Order {
 /// A Meta app with its Pages, and the agents who get what is written there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
+    /// Its number among all tenants: part of its senders' ids.
+    pub number: usize,
     /// The path of its webhook.
     pub webhook: String,
     /// What signs.
@@ -293,11 +297,16 @@ fn write_request(into: &mut Vec<u8>, order: &Order, secrets: &[Secret], first: u
     let once = matches!(order.pace, Pace::Once);
     let nth_target = if once { first as usize / order.senders } else { mix(first) as usize % order.targets.len() };
     let target = &order.targets[nth_target];
+    let number = target.number;
     let mut body = String::with_capacity(400 * order.per_post);
     body.push_str(r#"{"object":"page","entry":["#);
     for n in first..first + order.per_post as u64 {
         let random = mix(n ^ 0x5bd1_e995);
-        let sender = if once { n as usize % order.senders } else { random as usize % order.senders };
+        let sender = if once {
+            n as usize % order.senders
+        } else {
+            random as usize % (order.senders / order.stride) * order.stride
+        };
         let page = &target.pages[sender % target.pages.len()];
         let at = 1_790_000_000_000 + n;
         let comma = if n == first { "" } else { "," };
@@ -305,7 +314,7 @@ fn write_request(into: &mut Vec<u8>, order: &Order, secrets: &[Secret], first: u
         let mid = format!("m_{:016x}{:016x}{:016x}_{}-{n}", mix(random), mix(!random), random, order.name);
         let written = write!(
             body,
-            r#"{comma}{{"id":"{page}","time":{at},"messaging":[{{"sender":{{"id":"71{nth_target:04}{sender:010}"}},"recipient":{{"id":"{page}"}},"timestamp":{at},"message":{{"mid":"{mid}","text":"Is my order number {n} on its way? Teşekkürler 😀"}}}}]}}"#
+            r#"{comma}{{"id":"{page}","time":{at},"messaging":[{{"sender":{{"id":"71{number:04}{sender:010}"}},"recipient":{{"id":"{page}"}},"timestamp":{at},"message":{{"mid":"{mid}","text":"Is my order number {n} on its way? Teşekkürler 😀"}}}}]}}"#
         );
         debug_assert!(written.is_ok());
     }

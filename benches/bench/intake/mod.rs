@@ -150,7 +150,7 @@ impl<'a> Bench<'a> {
             cluster,
             db,
             postmaster: cluster.pid().await?,
-            targets: tenants.iter().map(target).collect(),
+            targets: tenants.iter().enumerate().map(target).collect(),
             gateway,
             table: Table::new(&[
                 "what",
@@ -178,6 +178,7 @@ impl<'a> Bench<'a> {
             .spawn()?;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let target = Target {
+            number: 0,
             webhook: "/webhooks/messenger/key".to_owned(),
             secret: secret.to_owned(),
             pages: self.targets[0].pages.clone(),
@@ -308,6 +309,7 @@ impl<'a> Bench<'a> {
         let mut flood = self.order(Pace::Visible { outstanding: OUTSTANDING }, 1, 15.0);
         flood.targets.truncate(1);
         flood.targets[0].pages.truncate(1);
+        flood.stride = SIZE.pages;
         let order = calm(self);
         let ((beside, used), flooded) = tokio::try_join!(self.carry_out(&order), carry_out(&flood))?;
         self.accepted += flooded.accepted;
@@ -346,6 +348,7 @@ impl<'a> Bench<'a> {
             address: self.gateway.base.trim_start_matches("http://").to_owned(),
             targets: self.targets.clone(),
             senders: SENDERS,
+            stride: 1,
             pace,
             seconds: if matches!(pace, Pace::Once) { seconds } else { self.options.seconds(seconds) },
             per_post,
@@ -409,8 +412,9 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn target(tenant: &furnish::Tenant) -> Target {
+fn target((number, tenant): (usize, &furnish::Tenant)) -> Target {
     Target {
+        number,
         webhook: tenant.webhook.clone(),
         secret: tenant.app_secret.clone(),
         pages: tenant.pages.clone(),
