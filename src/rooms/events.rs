@@ -160,7 +160,7 @@ pub struct EventView {
     /// Where, if in a room.
     pub room_id: Option<RoomId>,
     /// The resource as it was then.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub data: Box<RawValue>,
 }
 
