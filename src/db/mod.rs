@@ -187,6 +187,21 @@ pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>
     begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
+/// For the rest of the transaction, plans are kept from the first time on and look rows up by index. For a handful of statements that
+/// run all the time and find few rows in large tables: making their plans takes longer than running them.
+///
+/// # Errors
+/// The database's.
+pub async fn keep_plans(tx: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query(
+        "select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+            set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)",
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 impl Database {
     /// How to connect to it beside the pool.
     #[must_use]

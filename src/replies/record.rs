@@ -108,6 +108,7 @@ async fn transaction(outgoing: &Outgoing, outcomes: &[Outcome], waits: bool) -> 
     let now = outgoing.clock.now();
     let claims: Vec<_> = outcomes.iter().map(|it| it.claim).collect();
     let mut tx = crate::db::begin(&outgoing.db).await?;
+    crate::db::keep_plans(&mut tx).await?;
     let locked = send::lock_messages(&mut tx, &claims, waits).await?;
     let (ours, left): (Vec<_>, Vec<_>) =
         outcomes.iter().cloned().partition(|it| waits || locked.contains(&it.claim.message));

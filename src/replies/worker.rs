@@ -154,6 +154,7 @@ impl Sender {
     async fn claim(&self, now: Moment, most: usize) -> anyhow::Result<(Vec<Job>, Option<Moment>)> {
         let (mut jobs, mut skipped, mut look_at) = (Vec::new(), Skipped::default(), None);
         let mut tx = crate::db::begin(&self.shared.outgoing.db).await?;
+        crate::db::keep_plans(&mut tx).await?;
         for _ in 0..MOST_PASSES {
             let mut due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants).await?;
             let (is_all, known) = (due.len() < claims::MOST_LOOKED_AT, skipped.count());
