@@ -1,5 +1,8 @@
 //! Every kind of event beside plain messages: what it changes, what it shows, what it leaves alone.
 
+mod reactions;
+mod threads;
+
 use chatgate::{channels::meta::signature, secret::Secret, simulator::Fault};
 use serde_json::{Value, json};
 
@@ -62,6 +65,10 @@ fn reaction(mid: &str, emoji: &str) -> Value {
 
 fn unreaction(mid: &str) -> Value {
     json!({ "reaction": { "action": "unreact", "mid": mid } })
+}
+
+fn passed(to: &str) -> Value {
+    json!({ "pass_thread_control": { "previous_owner_app_id": APP_ID, "new_owner_app_id": to, "metadata": null } })
 }
 
 async fn messages(world: &World) -> Vec<Value> {
@@ -180,70 +187,6 @@ async fn what_was_taken_back_is_hidden_and_the_ledger_keeps_it() {
         assert!(!json!(ben.reads(&room).await).to_string().contains("hunter2"));
         let raw = "select count(*) from ledger where position('hunter2'::bytea in raw) > 0";
         assert_eq!(count(world, raw).await, 2);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn reactions_stand_at_both_sides_messages_and_go_again() {
-    story(async |world| {
-        let (ben, anna, room) = talk(world).await;
-        let reply = ben.replies(&room, "Hi Anna").await;
-        let ours = ben.reads(&room).await.into_iter().find(|it| it["id"] == reply["id"]).unwrap();
-        let (ours, theirs) = (ours["external_id"].as_str().unwrap().to_owned(), "m_theirs");
-        tell(world, &anna.psid, message(theirs, "Thanks")).await;
-        let reactions = async |id: &str| {
-            let all = ben.reads(&room).await;
-            all.iter().find(|it| it["external_id"] == id).unwrap()["reactions"].clone()
-        };
-        let first = item(world, &anna.psid, reaction(&ours, "😀"));
-        tell_all(world, std::slice::from_ref(&first)).await;
-        tell(world, &anna.psid, reaction(theirs, "❤️")).await;
-        assert_eq!(reactions(&ours).await, json!([{ "by": "contact", "emoji": "😀" }]));
-        assert_eq!(reactions(theirs).await, json!([{ "by": "contact", "emoji": "❤️" }]));
-        world.pass(10).await;
-        // A new one replaces, and what is delivered again brings nothing back.
-        tell(world, &anna.psid, json!({ "reaction": { "reaction": "sad", "action": "react", "mid": ours } })).await;
-        assert_eq!(reactions(&ours).await, json!([{ "by": "contact", "emoji": "😢" }]));
-        tell_all(world, std::slice::from_ref(&first)).await;
-        assert_eq!(reactions(&ours).await, json!([{ "by": "contact", "emoji": "😢" }]));
-        world.pass(10).await;
-        tell(world, &anna.psid, unreaction(&ours)).await;
-        tell_all(world, std::slice::from_ref(&first)).await;
-        assert_eq!(reactions(&ours).await, json!([]));
-        assert_eq!(outcomes(world).await.last().unwrap(), "reaction duplicate: reacted");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_reaction_may_overtake_the_echo_of_a_message_from_elsewhere() {
-    story(async |world| {
-        let (ben, anna, room) = talk(world).await;
-        tell(world, &anna.psid, reaction("m_inbox", "👍")).await;
-        let echo = json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": world.clock.now().timestamp_millis(),
-            "message": { "is_echo": true, "app_id": PAGE_INBOX, "mid": "m_inbox", "text": "From the inbox" } });
-        tell_all(world, &[echo]).await;
-        let shown = ben.reads(&room).await.pop().unwrap();
-        assert_eq!(shown["author"]["kind"], "page");
-        assert_eq!(shown["reactions"], json!([{ "by": "contact", "emoji": "👍" }]));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_reaction_opens_the_window_and_its_removal_does_not() {
-    story(async |world| {
-        let (ben, anna, room) = talk(world).await;
-        let until = async || ben.room(&room).await["window"]["open_until"].clone();
-        let first = until().await;
-        world.pass(3600).await;
-        tell(world, &anna.psid, reaction("m_unknown", "😀")).await;
-        let second = until().await;
-        assert!(second.as_str() > first.as_str(), "{second} after {first}");
-        world.pass(3600).await;
-        tell(world, &anna.psid, unreaction("m_unknown")).await;
-        assert_eq!(until().await, second);
     })
     .await;
 }
@@ -441,95 +384,6 @@ async fn what_a_contact_hands_in_comes_into_a_room_like_a_message() {
         assert_eq!(rooms[2]["referral"]["ad_id"], "630");
         let contact = world.admin.get(&format!("/contacts/{}", id(&rooms[2]["contact"]))).await.expect(200);
         assert_eq!(contact["facts"]["lead"]["answers"]["City?"], "Ulm");
-    })
-    .await;
-}
-
-fn passed(to: &str) -> Value {
-    json!({ "pass_thread_control": { "previous_owner_app_id": APP_ID, "new_owner_app_id": to, "metadata": null } })
-}
-
-#[tokio::test]
-async fn a_room_knows_who_answers_and_replies_are_refused_meanwhile() {
-    story(async |world| {
-        let (ben, anna, room) = talk(world).await;
-        let write = async || {
-            let draft = json!({ "content": { "kind": "text", "text": "Hello?" } });
-            ben.api.post(&format!("/rooms/{}/messages", id(&room)), draft).await
-        };
-        let owner = async || ben.room(&room).await["thread_owner"].clone();
-        assert_eq!(owner().await, Value::Null);
-        let pass = item(world, &anna.psid, passed(PAGE_INBOX));
-        for _ in 0..2 {
-            tell_all(world, std::slice::from_ref(&pass)).await;
-        }
-        assert_eq!(owner().await["app_id"], PAGE_INBOX);
-        let refused = write().await;
-        assert_eq!(refused.body["thread_owner"]["app_id"], PAGE_INBOX);
-        assert_eq!(refused.problem(409), "thread-elsewhere");
-        let notices = async || ben.reads(&room).await.into_iter().filter(|it| it["direction"] == "system").count();
-        assert_eq!(notices().await, 1);
-        // Somebody asks for it: told, nothing else.
-        world.pass(1).await;
-        tell(world, &anna.psid, json!({ "request_thread_control": { "requested_owner_app_id": 123, "metadata": null } })).await;
-        assert_eq!((owner().await["app_id"].as_str(), notices().await), (Some(PAGE_INBOX), 2));
-        // It comes back, taken by us or passed.
-        world.pass(1).await;
-        let back = json!({ "take_thread_control": { "previous_owner_app_id": PAGE_INBOX, "new_owner_app_id": APP_ID.parse::<u64>().unwrap() } });
-        tell(world, &anna.psid, back).await;
-        assert_eq!(owner().await, Value::Null);
-        ben.replies(&room, "Here I am again").await;
-        // What came before is delivered once more: nothing changes.
-        tell_all(world, std::slice::from_ref(&pass)).await;
-        assert_eq!(owner().await, Value::Null);
-        // The old form names only who lost it.
-        world.pass(1).await;
-        tell(world, &anna.psid, json!({ "take_thread_control": { "previous_owner_app_id": APP_ID, "metadata": "x" } })).await;
-        assert_eq!((&owner().await["app_id"], owner().await["since"].is_string()), (&Value::Null, true));
-        assert_eq!(write().await.problem(409), "thread-elsewhere");
-        // Meta brings us the contact's next message: so we may answer it.
-        world.pass(1).await;
-        anna.says("Anybody?").await;
-        assert_eq!(owner().await, Value::Null);
-        ben.replies(&room, "Yes").await;
-        // And control lapses.
-        world.pass(1).await;
-        tell(world, &anna.psid, passed("555")).await;
-        anna.world.pass(23 * 3600).await;
-        assert_eq!(write().await.problem(409), "thread-elsewhere");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_thread_is_taken_back_where_facebook_allows_it() {
-    story(async |world| {
-        let (ben, anna, room) = talk(world).await;
-        let (eve, take) = (world.agent("Eve").await, format!("/rooms/{}/take-thread", id(&room)));
-        // Nothing to take: nobody is asked.
-        let refusal = Fault::Error { http_status: 403, code: 10, subcode: Some(2_018_171), message: "no".to_owned() };
-        world.simulator.fail_next_sends(PAGE_ID, vec![refusal]);
-        assert_eq!(ben.api.act(&take).await.expect(200)["thread_owner"], Value::Null);
-        tell(world, &anna.psid, passed(PAGE_INBOX)).await;
-        assert_eq!(eve.api.act(&take).await.problem(403), "not-your-room");
-        world.pass(1).await;
-        assert_eq!(ben.api.act(&take).await.problem(409), "graph-refused");
-        assert_eq!(ben.room(&room).await["thread_owner"]["app_id"], PAGE_INBOX);
-        assert_eq!(ben.api.act(&take).await.expect(200)["thread_owner"], Value::Null);
-        ben.replies(&room, "It is me again").await;
-        assert_eq!(anna.sees().pop().unwrap(), "It is me again");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn no_automatic_text_goes_into_somebody_elses_thread() {
-    story(async |world| {
-        let (ben, anna, room) = talk(world).await;
-        tell(world, &anna.psid, passed(PAGE_INBOX)).await;
-        let seen = anna.sees().len();
-        ben.closes(&room).await;
-        assert_eq!(anna.sees().len(), seen, "{:?}", anna.sees());
     })
     .await;
 }
