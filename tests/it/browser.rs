@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use super::commands::{chatgate, free_port, home, start};
@@ -29,8 +30,12 @@ fn scripts() -> Option<PathBuf> {
     None
 }
 
+/// One browser at a time: several of them make each other wait for longer than a step may take.
+static BROWSER: Mutex<()> = Mutex::new(());
+
 /// Runs one script to its end. Pictures go below `SHOTS`, if that is set.
 fn runs(scripts: &Path, script: &str, home: &Path, variables: &[(&str, &str)]) {
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let shots = std::env::var("SHOTS").map_or_else(|_| home.join("shots"), PathBuf::from);
     let walked = Command::new("node")
         .arg(format!("{script}.mjs"))
