@@ -82,3 +82,8 @@ fn the_demo_carries_a_conversation_in_a_browser() {
 fn an_admin_sets_everything_up_in_a_browser() {
     walks_the_demo("setup");
 }
+
+#[test]
+fn customers_write_as_in_messenger_and_faults_are_switched() {
+    walks_the_demo("customer");
+}
