@@ -325,6 +325,7 @@ await step('the admin writes a canned answer, hours, a queue, a person and a key
   await at('queue-name', sue).fill(`<b>Queue</b> ${run}`);
   await looks('setup-queue-form', sue);
   await at('save', sue).click();
+  await at('form-dialog', sue).waitFor({ state: 'detached' });
   await sue.getByText(`<b>Queue</b> ${run}`).waitFor();
   await at('members', sue).last().click();
   await at('member', sue).last().check();

@@ -35,7 +35,6 @@ static BROWSER: Mutex<()> = Mutex::new(());
 
 /// Runs one script to its end. Pictures go below `SHOTS`, if that is set.
 fn runs(scripts: &Path, script: &str, home: &Path, variables: &[(&str, &str)]) {
-    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let shots = std::env::var("SHOTS").map_or_else(|_| home.join("shots"), PathBuf::from);
     let walked = Command::new("node")
         .arg(format!("{script}.mjs"))
@@ -52,6 +51,7 @@ fn runs(scripts: &Path, script: &str, home: &Path, variables: &[(&str, &str)]) {
 /// Runs one script against a demo of its own.
 fn walks_the_demo(script: &str) {
     let Some(scripts) = scripts() else { return };
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let home = home(script);
     let mut demo = chatgate(&home);
     demo.arg("demo").env("CHATGATE__HTTP__LISTEN", format!("127.0.0.1:{}", free_port()));
