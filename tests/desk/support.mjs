@@ -12,7 +12,7 @@ if (missing.length > 0) {
 }
 export const { CHATGATE_URL, SIM_URL, TENANT, PASSWORD, CUSTOMER_CHAT_URL, SHOTS, CLOSING_TEXT } = process.env;
 /** How long one thing may take to appear. */
-export const STEP_MS = Number(process.env.STEP_MS ?? 15_000);
+export const STEP_MS = Number(process.env.STEP_MS ?? 30_000);
 /** Texts are new in every run, so that an earlier run against the same gateway cannot satisfy this one. */
 export const run = Date.now().toString(36);
 

@@ -4,7 +4,7 @@
 //   CUSTOMER_CHAT_URL=/chat/… SHOTS=/somewhere node walk.mjs
 //
 // Wants the demo's people: sue@, ben@ and cleo@demo.test. CUSTOMER_CHAT_URL may be relative to SIM_URL. Optional: CHROMIUM
-// (default /usr/bin/chromium), STEP_MS (default 15000), CLOSING_TEXT (what the customer must read at the end).
+// (default /usr/bin/chromium), STEP_MS (default 30000), CLOSING_TEXT (what the customer must read at the end).
 // Ends with 0 when everything was there, 1 with one line at the first thing that was not, 2 for wrong usage.
 
 import { CHATGATE_URL, CLOSING_TEXT, CUSTOMER_CHAT_URL, PASSWORD, SIM_URL, TENANT, end, equal, faults, findings, goReady, live, looks, matches, open, run, shot, signIn, step, truthy, until } from './support.mjs';

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::commands::{chatgate, free_port, home, start};
+use crate::support::{logs::PASSWORD, story, world::World};
 
 fn has(program: &str) -> bool {
     Command::new(program)
@@ -86,4 +87,54 @@ fn an_admin_sets_everything_up_in_a_browser() {
 #[test]
 fn customers_write_as_in_messenger_and_faults_are_switched() {
     walks_the_demo("customer");
+}
+
+/// Runs one script against a story's gateway; its password is everybody's.
+async fn walks(world: &World, scripts: PathBuf, script: &'static str) {
+    let (base, facebook) = (world.base.clone(), world.facebook.clone());
+    let home = world.data_dir.clone();
+    let walk = move || {
+        let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
+        let variables = [
+            ("CHATGATE_URL", base.as_str()),
+            ("SIM_URL", facebook.as_str()),
+            ("CUSTOMER_CHAT_URL", "/"),
+            ("TENANT", "acme"),
+            ("PASSWORD", PASSWORD),
+        ];
+        runs(&scripts, script, &home, &variables);
+    };
+    tokio::task::spawn_blocking(walk).await.unwrap();
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_and_a_thousand_rooms_are_read_to_the_oldest() {
+    let Some(scripts) = scripts() else { return };
+    story(async |world| {
+        let ben = world.agent_with("Ben", 1).await.ready().await;
+        let anna = world.customer("Anna");
+        anna.says("Message 1").await;
+        ben.takes_next().await;
+        world.settle().await;
+        // Copies of what came through the doors: 10,000 messages, and 999 more customers who wait.
+        let messages = "insert into messages (tenant_id, id, room_id, widget_id, seq, direction, author_kind, author_id, author_name, content, status, created_at)
+            select m.tenant_id, gen_random_uuid(), m.room_id, m.widget_id, n, m.direction, m.author_kind, m.author_id, m.author_name,
+                jsonb_build_object('kind', 'text', 'text', 'Message ' || n || repeat(' and more', (n % 20)::int)), m.status, m.created_at + n * interval '1 minute'
+            from messages m, rooms r, generate_series(r.last_seq + 1, 10000) n
+            where r.id = m.room_id and m.direction = 'inbound'";
+        let times = "update messages set created_at = created_at - interval '7 days'";
+        let seen = "update rooms set last_seq = 10000";
+        let contacts = "insert into contacts (tenant_id, id, widget_id, sender_id, name, first_name, profile_at, last_inbound_at, created_at, updated_at)
+            select tenant_id, gen_random_uuid(), widget_id, '72' || n, 'Customer ' || to_char(n, 'FM0000'), 'Customer', created_at, created_at, created_at, updated_at
+            from contacts, generate_series(2, 1000) n";
+        let rooms = "insert into rooms (tenant_id, id, widget_id, contact_id, status, queue_id, place_at, opened_at, queued_at)
+            select r.tenant_id, gen_random_uuid(), r.widget_id, c.id, 'waiting', r.queue_id, at, at, at
+            from rooms r, contacts c, lateral (select r.opened_at - (2000 - substr(c.sender_id, 3)::int) * interval '1 second' as at) made
+            where c.sender_id like '72%' and r.contact_id <> c.id";
+        for sql in [messages, times, seen, contacts, rooms] {
+            sqlx::raw_sql(sql).execute(&world.db).await.unwrap();
+        }
+        walks(world, scripts, "long").await;
+    })
+    .await;
 }

@@ -6,6 +6,8 @@ import { merge } from '../lib/merge';
 import { rooms } from './rooms.svelte';
 
 const PAGE = 60;
+/** Whoever reads backwards wants more: the most that the gateway gives at once. */
+const OLDER_PAGE = 200;
 /** Rooms whose messages stay in memory; the ones looked at longest ago go first. */
 const MOST_THREADS = 40;
 
@@ -59,7 +61,7 @@ export class Thread {
     if (!this.hasOlder || this.isLoading || !oldest) return;
     this.isLoading = true;
     try {
-      const items = await this.#page(oldest.seq);
+      const items = await this.#page(oldest.seq, OLDER_PAGE);
       this.grewOlder = true;
       this.messages = merge(this.messages, items);
       this.hasOlder = (items[0]?.seq ?? 1) > 1 && items.length > 0;
@@ -68,9 +70,9 @@ export class Thread {
     }
   }
 
-  async #page(before: number): Promise<Message[]> {
+  async #page(before: number, limit = PAGE): Promise<Message[]> {
     this.#newer = [];
-    const { items } = await ask(api.GET('/api/v1/rooms/{id}/messages', { params: { path: { id: this.roomId }, query: { before, limit: PAGE } } }));
+    const { items } = await ask(api.GET('/api/v1/rooms/{id}/messages', { params: { path: { id: this.roomId }, query: { before, limit } } }));
     return items.filter((it) => !this.#newer.includes(it.id));
   }
 }
