@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{ItemId, TenantId, WidgetId},
+    ids::{ItemId, MessageId, TenantId, WidgetId},
     queues::place::{load_places, place},
     rooms::receive::{self, Inbound, Received},
 };
@@ -153,7 +153,7 @@ impl Applier {
         let ours = store::try_lock_strands(&mut tx, strands, PATIENCE_MS).await?;
         let quota = |it: &Strand| Share::quota(&ours, it.0, most);
         let limits: Vec<i64> = ours.iter().map(|it| i64::try_from(quota(it)).unwrap_or(1)).collect();
-        let items = if ours.is_empty() { Vec::new() } else { store::list_pending(&mut tx, &ours, &limits).await? };
+        let items = if ours.is_empty() { Vec::new() } else { store::take_pending(&mut tx, &ours, &limits).await? };
         let mut counts: HashMap<Strand, usize> = HashMap::new();
         items.iter().for_each(|it| *counts.entry((it.tenant, it.shard)).or_default() += 1);
         let left = ours.iter().filter(|it| counts.get(it).is_some_and(|count| *count >= quota(it))).copied().collect();
@@ -192,6 +192,7 @@ impl Applier {
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
         let mut tx = crate::db::begin(&self.db).await?;
+        store::take_one(&mut tx, item).await?;
         store::mark_done(&mut tx, std::slice::from_ref(&done), self.clock.now()).await?;
         tx.commit().await?;
         meter::applied(std::slice::from_ref(item), &[done], self.clock.now());
@@ -314,5 +315,6 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
 fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<Inbound> {
     let What::Inbound { external_id, content, reply_to, referral } = event.what else { return None };
     let (tenant, widget, sender) = (item.tenant, item.widget, item.sender.clone());
-    Some(Inbound { tenant, widget, sender, at: event.at, external_id, content, reply_to, referral, place })
+    let id = MessageId(item.id.0);
+    Some(Inbound { id, tenant, widget, sender, at: event.at, external_id, content, reply_to, referral, place })
 }

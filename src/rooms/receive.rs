@@ -33,6 +33,8 @@ const PROFILES_LAST: TimeDelta = TimeDelta::days(30);
 /// Something a contact wrote, tapped or shared.
 #[derive(Clone, Debug)]
 pub struct Inbound {
+    /// Its own id, once it is stored.
+    pub id: MessageId,
     /// Whose customer.
     pub tenant: TenantId,
     /// Where it came in.
@@ -176,8 +178,7 @@ async fn store_fresh(
         talk.wrote_at = talk.wrote_at.max(it.at.min(now));
         let referral = talk.referral_of(it, now);
         let (mut content, field) = recognise(tx, it, talk.contact).await?;
-        let id = MessageId::fresh(now);
-        files.extend(media::adopt(it.tenant, id, &mut content, now));
+        files.extend(media::adopt(it.tenant, it.id, &mut content, now));
         let mut room = match talk.room.take() {
             Some(room) => {
                 if let Some(referral) = referral {
@@ -208,7 +209,7 @@ async fn store_fresh(
         if cannot_be_handled(&content) {
             unhandled.insert((it.tenant, room.id));
         }
-        messages.push(message(it, id, &room, talk, &content, reply_to, now));
+        messages.push(message(it, &room, talk, &content, reply_to, now));
         if let Some((email, phone)) = field {
             store::receive::mark_shared(tx, it.tenant, talk.contact, email.as_deref(), phone.as_deref(), now).await?;
             shared.push((it.tenant, room.id));
@@ -377,7 +378,6 @@ fn open(it: &Inbound, contact: ContactId, referral: Option<serde_json::Value>, n
 
 fn message(
     it: &Inbound,
-    id: MessageId,
     room: &OpenRoom,
     talk: &Talk,
     content: &Content,
@@ -390,7 +390,7 @@ fn message(
         name: talk.name.clone().unwrap_or_else(|| NAMELESS.to_owned()),
     };
     let view = MessageView {
-        id,
+        id: it.id,
         room_id: room.id,
         seq: room.last_seq,
         direction: Direction::Inbound,

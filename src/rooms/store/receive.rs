@@ -35,7 +35,11 @@ pub async fn find_known(
         r#"select m.widget_id as "widget_id!", m.external_id as "external_id!", m.id as "id?", m.room_id as "room_id?"
         from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, external_id)
         join messages m
-          on m.tenant_id = wanted.tenant_id and m.widget_id = wanted.widget_id and m.external_id = wanted.external_id
+          on m.tenant_id = wanted.tenant_id
+         and m.widget_id = wanted.widget_id
+         and hashtextextended(m.external_id, 0) = hashtextextended(wanted.external_id, 0)
+         and hashtextextended(m.external_id, 1) = hashtextextended(wanted.external_id, 1)
+         and m.external_id = wanted.external_id
         union all
         select e.widget_id, e.external_id, null, null
         from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, external_id)

@@ -10,7 +10,7 @@ use chatgate::{
     config::Settings,
     crew::{Crew, Step, Worker as _},
     db::bell::Bell,
-    ids::{QueueId, RoomId, TenantId, UserId, WidgetId},
+    ids::{MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
     queues::{
         AgentStatus, Dispatch, Mover,
         assign::Assigner,
@@ -373,6 +373,7 @@ impl<'m> Centre<'m> {
             .iter()
             .zip(0..)
             .map(|(contact, at)| Inbound {
+                id: MessageId::fresh(now),
                 tenant: self.tenant,
                 widget: self.widget,
                 sender: contact.to_string(),
