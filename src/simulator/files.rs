@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use chrono::TimeDelta;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
+use super::chats::{Chat, if_known};
 use super::graph::{Call, GraphError};
-use super::web::{Chat, if_known};
 use super::world::World;
 use super::{Fault, Simulator};
 use crate::clock::Moment;
@@ -144,10 +144,18 @@ pub(super) fn attach(simulator: &Simulator, call: &Call, page_id: &str) -> Resul
     Ok(Json(json!({"attachment_id": id})).into_response())
 }
 
+/// What a file is called on the person's side.
+#[derive(serde::Deserialize)]
+pub(super) struct Named {
+    #[serde(default)]
+    name: String,
+}
+
 /// Keeps a file and sends its address as an attachment.
 pub(super) async fn upload(
     State(simulator): State<Simulator>,
     Path((page, psid)): Chat,
+    Query(file): Query<Named>,
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
@@ -159,6 +167,9 @@ pub(super) async fn upload(
         Some("video") => ("video", "film"),
         _ => ("file", "file"),
     };
+    let own_name: String =
+        file.name.chars().map(|it| if it.is_ascii_alphanumeric() || ".-_".contains(it) { it } else { '_' }).collect();
+    let name = if own_name.trim_matches(['.', '_']).is_empty() { name } else { &own_name };
     let url = format!("http://{}{}", header(header::HOST), simulator.host(name, &content_type, body));
     let act = async { drop(simulator.attach(&page, &psid, kind, &url).await) };
     if_known(&simulator, &page, &psid, act).await

@@ -4,6 +4,8 @@
 //! what Meta would know: a callback URL, a verify token, an app secret. Deliberately absent: login dialogs, personas,
 //! conversation routing and rate limits that bite by themselves (the headers are there, and scripted throttles).
 
+mod afterwards;
+mod chats;
 mod delivery;
 mod events;
 mod faults;

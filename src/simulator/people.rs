@@ -1,4 +1,5 @@
-//! What a person does: writes, taps, attaches, reacts, reads. Each becomes the event Meta would deliver.
+//! What a person does: writes, taps, attaches, reads. Each becomes the event Meta would deliver. What is done to a message afterwards is
+//! in `afterwards`.
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,13 @@ impl Simulator {
     /// Writes a text; returns its mid.
     pub async fn say(&self, page_id: &str, psid: &str, text: &str) -> String {
         self.act(page_id, psid, Act::text(text)).await
+    }
+
+    /// Writes a text as the answer to a message; returns its mid.
+    pub async fn answer(&self, page_id: &str, psid: &str, text: &str, reply_to: &str) -> String {
+        let content = json!({"text": text, "reply_to": {"mid": reply_to}});
+        let act = Act { content, reply_to: Some(reply_to.to_owned()), ..Act::text(text) };
+        self.act(page_id, psid, act).await
     }
 
     /// Taps a chip, named by its title or its kind. With an empty payload it is taken from the chip on the screen;
@@ -36,19 +44,6 @@ impl Simulator {
     /// Sends a file that lies at `url`; `kind` is `image`, `audio`, `video` or `file`.
     pub async fn attach(&self, page_id: &str, psid: &str, kind: &str, url: &str) -> String {
         self.act(page_id, psid, Act::attachment(kind, url)).await
-    }
-
-    /// Reacts to a message with an emoji; opens the window as writing does.
-    pub async fn react(&self, page_id: &str, psid: &str, mid: &str, emoji: &str) {
-        let content = json!({"reaction": {"reaction": "other", "emoji": emoji, "action": "react", "mid": mid}});
-        let now = self.core.clock.now();
-        let event = {
-            let mut world = self.core.world();
-            let at_ms = world.stamp_ms(now);
-            world.person_mut(page_id, psid).acted_at = Some(now);
-            events::by_person(page_id, psid, "message_reactions", at_ms, Some(mid), content)
-        };
-        let _ = self.core.deliver(event).await;
     }
 
     /// Reads everything the Page has written so far.
@@ -80,7 +75,15 @@ impl Simulator {
             let at_ms = world.stamp_ms(now);
             let person = world.person_mut(page_id, psid);
             person.acted_at = Some(now);
-            let said = Said { mid: mid.clone(), text: act.text, attachment: act.attachment, at_ms };
+            let said = Said {
+                mid: mid.clone(),
+                text: act.text,
+                attachment: act.attachment,
+                reply_to: act.reply_to,
+                edits: 0,
+                is_unsent: false,
+                at_ms,
+            };
             person.lines.push(Line::Person(said));
             events::by_person(page_id, psid, act.field, at_ms, Some(&mid), with_mid(act.key, &mid, act.content))
         };
@@ -124,6 +127,8 @@ struct Act {
     /// What the chat shows.
     text: Option<String>,
     attachment: Option<(String, String)>,
+    /// The mid of the message that it answers.
+    reply_to: Option<String>,
     /// `message` or `postback`.
     key: &'static str,
     /// The content beside the id.
@@ -137,6 +142,7 @@ impl Act {
             field: "messages",
             text: Some(text.to_owned()),
             attachment: None,
+            reply_to: None,
             key: "message",
             content: json!({"text": text}),
         }
@@ -153,6 +159,7 @@ impl Act {
             field: "messaging_postbacks",
             text: Some(title.to_owned()),
             attachment: None,
+            reply_to: None,
             key: "postback",
             content: json!({"title": title, "payload": payload}),
         }
@@ -164,6 +171,7 @@ impl Act {
             field: "messages",
             text: None,
             attachment: Some((kind.to_owned(), url.to_owned())),
+            reply_to: None,
             key: "message",
             content: json!({"attachments": [{"type": kind, "payload": {"url": url}}]}),
         }

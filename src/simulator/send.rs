@@ -120,6 +120,9 @@ async fn say(
     let (fault, mid) = {
         let mut world = core.world();
         let fault = world.page_mut(page_id).faults.pop_front();
+        if fault.is_some() {
+            core.changed(page_id, psid);
+        }
         match fault {
             Some(Fault::Error { http_status, code, subcode, message }) => {
                 return Err(GraphError { status: http_status, ..GraphError::new(code, subcode, message) });

@@ -329,12 +329,50 @@ async fn the_page_lists_people_and_streams_a_chat() {
     assert!(html.headers().contains_key("content-security-policy"));
 
     let url = format!("{}/api/chats/{PAGE}/{ANNA}", world.graph);
-    let mut stream = world.http.get(format!("{url}/stream")).send().await.unwrap();
-    assert!(String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()).contains("\"lines\":[]"));
+    let watched = format!("{}/api/stream?page={PAGE}&psid={ANNA}", world.graph);
+    let mut stream = world.http.get(watched).send().await.unwrap();
+    let mut told = String::new();
+    let mut until = async |word: &str| {
+        while !told.contains(word) {
+            told.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
+        }
+    };
+    until("\"lines\":[]").await;
+    until("event: pages").await;
     let said = world.http.post(format!("{url}/say")).json(&json!({"text": "Hello"})).send().await.unwrap();
     assert_eq!(said.status().as_u16(), 204);
-    assert!(String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()).contains("Hello"));
+    until("Hello").await;
     assert_eq!(world.get(&format!("/api/chats/{PAGE}/{ANNA}"), "").await["lines"][0]["mark"], "Delivered");
     let stranger = world.http.post(format!("{}/api/chats/{PAGE}/1/say", world.graph)).json(&json!({"text": "x"}));
     assert_eq!(stranger.send().await.unwrap().status().as_u16(), 404);
+}
+
+#[tokio::test]
+async fn a_person_answers_reacts_edits_and_unsends() {
+    let world = World::new().await;
+    let url = format!("{}/api/chats/{PAGE}/{ANNA}", world.graph);
+    let door = async |name: &str, body: Value| {
+        world.http.post(format!("{url}/{name}")).json(&body).send().await.unwrap().status().as_u16()
+    };
+    let mid = world.simulator.say(PAGE, ANNA, "Helo").await;
+    assert_eq!(door("say", json!({"text": "I mean", "reply_to": mid})).await, 204);
+    assert_eq!(door("react", json!({"mid": mid, "emoji": "👍"})).await, 204);
+    assert_eq!(door("react", json!({"mid": mid})).await, 204);
+    for _ in 0..5 {
+        assert_eq!(door("edit", json!({"mid": mid, "text": "Hello"})).await, 204);
+    }
+    assert_eq!(door("edit", json!({"mid": mid, "text": "Once too often"})).await, 409);
+    assert_eq!(door("unsend", json!({"mid": mid})).await, 204);
+    assert_eq!(door("unsend", json!({"mid": mid})).await, 409);
+    assert_eq!(door("unsend", json!({"mid": "m_of_nobody"})).await, 409);
+    let told: Vec<Value> = world.receiver.items();
+    assert_eq!(told[1]["message"]["reply_to"], json!({"mid": mid}));
+    assert_eq!(told[2]["reaction"]["emoji"], "👍");
+    assert_eq!(told[3]["reaction"], json!({"action": "unreact", "mid": mid}));
+    assert_eq!(told[8]["message_edit"], json!({"mid": mid, "text": "Hello", "num_edit": 5}));
+    assert_eq!(told[9]["message"], json!({"mid": mid, "is_deleted": true}));
+    assert_eq!(told.len(), 10);
+    let lines = world.get(&format!("/api/chats/{PAGE}/{ANNA}"), "").await["lines"].clone();
+    assert_eq!((&lines[0]["is_unsent"], &lines[0]["text"]), (&json!(true), &Value::Null));
+    assert_eq!(lines[1]["reply_to"], json!(mid));
 }

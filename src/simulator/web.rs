@@ -1,89 +1,67 @@
-//! The small page: its HTML, its JSON doors and its live stream. Everything a customer can do is in `people`.
-
-use std::convert::Infallible;
+//! The small page: its files, and the doors to Pages, people and faults. Those to one chat are in `chats`.
 
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::sse::{self, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::TimeDelta;
-use futures::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_stream::wrappers::BroadcastStream;
 
-use super::world::{Line, Page, Person, Said, World};
-use super::{DeliveryState, Fault, Simulator, files};
-
-pub(super) type Chat = Path<(String, String)>;
+use super::world::{Line, Page, Person, World};
+use super::{Fault, Simulator, chats, files};
 
 /// Everything but the Graph API.
 pub(super) fn router() -> Router<Simulator> {
+    let script = |text: &'static str| get(async move || file("text/javascript; charset=utf-8", text));
     Router::new()
         .route("/", get(page))
         .route("/chat/{page}/{psid}", get(page))
+        .route("/page/page.css", get(async || file("text/css; charset=utf-8", include_str!("page/page.css"))))
+        .route("/page/start.js", script(include_str!("page/start.js")))
+        .route("/page/common.js", script(include_str!("page/common.js")))
+        .route("/page/list.js", script(include_str!("page/list.js")))
+        .route("/page/chat.js", script(include_str!("page/chat.js")))
+        .route("/page/lines.js", script(include_str!("page/lines.js")))
+        .route("/page/composer.js", script(include_str!("page/composer.js")))
         .route("/pictures/{psid}", get(files::picture))
         .route("/media/{id}/{name}", get(files::media))
         .route("/api/pages", get(pages))
+        .route("/api/stream", get(chats::stream))
         .route("/api/options", post(set_options))
         .route("/api/pages/{page}/people", post(add_person))
         .route("/api/pages/{page}/faults", post(set_fault))
-        .route("/api/chats/{page}/{psid}", get(chat))
-        .route("/api/chats/{page}/{psid}/stream", get(chat_stream))
-        .route("/api/chats/{page}/{psid}/say", post(say))
-        .route("/api/chats/{page}/{psid}/tap", post(tap))
-        .route("/api/chats/{page}/{psid}/postback", post(press))
+        .route("/api/chats/{page}/{psid}", get(chats::show))
+        .route("/api/chats/{page}/{psid}/say", post(chats::say))
+        .route("/api/chats/{page}/{psid}/tap", post(chats::tap))
+        .route("/api/chats/{page}/{psid}/postback", post(chats::press))
+        .route("/api/chats/{page}/{psid}/react", post(chats::react))
+        .route("/api/chats/{page}/{psid}/edit", post(chats::edit))
+        .route("/api/chats/{page}/{psid}/unsend", post(chats::unsend))
         .route(
             "/api/chats/{page}/{psid}/upload",
             post(files::upload).layer(DefaultBodyLimit::max(files::MAX_UPLOAD_BYTES)),
         )
-        .route("/api/chats/{page}/{psid}/read", post(read))
-        .route("/api/chats/{page}/{psid}/window", post(set_window))
+        .route("/api/chats/{page}/{psid}/read", post(chats::read))
+        .route("/api/chats/{page}/{psid}/person", post(chats::set_person))
+        .route("/api/chats/{page}/{psid}/window", post(chats::set_window))
 }
 
+/// What the page may load: its own files, and pictures and media from wherever a message says they lie.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self' http: https: data:; media-src 'self' http: https:; base-uri 'none'; form-action 'none'";
+
 async fn page() -> impl IntoResponse {
-    let nonce = crate::secret::random_text();
-    let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
-         img-src 'self' http: https: data:; media-src 'self' http: https:; base-uri 'none'; form-action 'none'"
-    );
-    let html = include_str!("page.html").replace("{{nonce}}", &nonce);
-    ([(header::CONTENT_SECURITY_POLICY, policy), (header::CACHE_CONTROL, "no-store".to_owned())], Html(html))
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], file("text/html; charset=utf-8", include_str!("page/page.html")))
+}
+
+fn file(content_type: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
 async fn pages(State(simulator): State<Simulator>) -> Json<Value> {
     Json(show_pages(&simulator.core.world()))
-}
-
-async fn chat(State(simulator): State<Simulator>, Path((page, psid)): Chat) -> Response {
-    match show_chat(&simulator, &page, &psid) {
-        Some(view) => Json(view).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
-/// The whole chat at once and again whenever it changes.
-async fn chat_stream(State(simulator): State<Simulator>, Path(chat): Chat) -> Response {
-    if simulator.core.world().person(&chat.0, &chat.1).is_none() {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    Sse::new(views(simulator, chat)).keep_alive(KeepAlive::default()).into_response()
-}
-
-fn views(simulator: Simulator, chat: (String, String)) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let stop = simulator.core.stop.clone().cancelled_owned();
-    let of_this_chat = chat.clone();
-    // A listener that lagged behind looks again, whatever it missed.
-    let changes = BroadcastStream::new(simulator.core.changes.subscribe())
-        .filter(move |change| std::future::ready(change.as_ref().map_or(true, |it| *it == of_this_chat)))
-        .map(|_| ());
-    stream::once(std::future::ready(()))
-        .chain(changes)
-        .filter_map(move |()| std::future::ready(show_chat(&simulator, &chat.0, &chat.1)))
-        .map(|view| Ok(sse::Event::default().data(view.to_string())))
-        .take_until(stop)
 }
 
 #[derive(Deserialize)]
@@ -107,6 +85,7 @@ async fn add_person(
     let given = |it: &Option<String>| it.as_deref().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned);
     let (email, phone) = (given(&new.email), given(&new.phone));
     simulator.add_person(&page, &psid, &new.first_name, &new.last_name, email.as_deref(), phone.as_deref());
+    simulator.core.changed(&page, &psid);
     (StatusCode::CREATED, Json(json!({"psid": psid}))).into_response()
 }
 
@@ -124,6 +103,9 @@ enum PageFault {
     HiccupNext,
     ThrottleNext,
     SlowNext,
+    RefuseUpload,
+    HideConversations,
+    ShowConversations,
 }
 
 /// One fault, or the same for the next sends.
@@ -152,6 +134,7 @@ async fn set_fault(
     if let Some(next) = switch(&simulator, &page, fault) {
         simulator.fail_next_sends(&page, vec![next; times]);
     }
+    simulator.core.changed(&page, "");
     StatusCode::NO_CONTENT
 }
 
@@ -162,6 +145,12 @@ fn switch(simulator: &Simulator, page: &str, fault: PageFault) -> Option<Fault> 
         PageFault::ReviveToken => simulator.core.world().page_mut(page).is_token_dead = false,
         PageFault::Hang => simulator.set_hanging(page, true),
         PageFault::Answer => simulator.set_hanging(page, false),
+        PageFault::HideConversations => simulator.hide_conversations(page, true),
+        PageFault::ShowConversations => simulator.hide_conversations(page, false),
+        PageFault::RefuseUpload => {
+            let refusal = Fault::error(100, Some(2_018_047), "(#100) Upload attachment failure");
+            simulator.fail_next_uploads(page, vec![refusal]);
+        }
         PageFault::RefuseNext => {
             return Some(Fault::error(551, Some(1_545_041), "(#551) This person isn't available right now."));
         }
@@ -182,6 +171,7 @@ struct NewOptions {
     receipts: Option<bool>,
     receipts_first: Option<bool>,
     late_echoes: Option<bool>,
+    require_proof: Option<bool>,
     usage_percent: Option<u32>,
 }
 
@@ -189,7 +179,9 @@ struct NewOptions {
 const LATE: TimeDelta = TimeDelta::seconds(10);
 
 async fn set_options(State(simulator): State<Simulator>, Json(new): Json<NewOptions>) -> StatusCode {
-    let options = &mut simulator.core.world().options;
+    let mut world = simulator.core.world();
+    let options = &mut world.options;
+    options.require_proof = new.require_proof.unwrap_or(options.require_proof);
     options.duplicates = new.duplicates.unwrap_or(options.duplicates);
     options.echoes = new.echoes.unwrap_or(options.echoes);
     options.receipts = new.receipts.unwrap_or(options.receipts);
@@ -198,75 +190,17 @@ async fn set_options(State(simulator): State<Simulator>, Json(new): Json<NewOpti
     if let Some(is_late) = new.late_echoes {
         options.echo_delay = if is_late { LATE } else { TimeDelta::zero() };
     }
+    drop(world);
+    simulator.core.changed("", "");
     StatusCode::NO_CONTENT
 }
 
-#[derive(Deserialize)]
-struct Words {
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Tap {
-    title: String,
-    payload: String,
-}
-
-#[derive(Deserialize)]
-struct Window {
-    is_closed: bool,
-}
-
-async fn say(State(simulator): State<Simulator>, Path((page, psid)): Chat, Json(words): Json<Words>) -> StatusCode {
-    if words.text.trim().is_empty() {
-        return StatusCode::BAD_REQUEST;
-    }
-    if_known(&simulator, &page, &psid, async { drop(simulator.say(&page, &psid, &words.text).await) }).await
-}
-
-async fn tap(State(simulator): State<Simulator>, Path((page, psid)): Chat, Json(tap): Json<Tap>) -> StatusCode {
-    let act = async { drop(simulator.tap_quick_reply(&page, &psid, &tap.title, &tap.payload).await) };
-    if_known(&simulator, &page, &psid, act).await
-}
-
-async fn press(State(simulator): State<Simulator>, Path((page, psid)): Chat, Json(tap): Json<Tap>) -> StatusCode {
-    let act = async { drop(simulator.postback(&page, &psid, &tap.title, &tap.payload).await) };
-    if_known(&simulator, &page, &psid, act).await
-}
-
-async fn read(State(simulator): State<Simulator>, Path((page, psid)): Chat) -> StatusCode {
-    if_known(&simulator, &page, &psid, simulator.read_all(&page, &psid)).await
-}
-
-async fn set_window(
-    State(simulator): State<Simulator>,
-    Path((page, psid)): Chat,
-    Json(window): Json<Window>,
-) -> StatusCode {
-    let act = async { simulator.closed_window(&page, &psid, window.is_closed) };
-    if_known(&simulator, &page, &psid, act).await
-}
-
-/// The scripts' methods stop on people they do not know; a browser gets an answer instead.
-pub(super) async fn if_known(
-    simulator: &Simulator,
-    page: &str,
-    psid: &str,
-    act: impl Future<Output = ()>,
-) -> StatusCode {
-    if simulator.core.world().person(page, psid).is_none() {
-        return StatusCode::NOT_FOUND;
-    }
-    act.await;
-    StatusCode::NO_CONTENT
-}
-
-fn show_pages(world: &World) -> Value {
+pub(super) fn show_pages(world: &World) -> Value {
     let page = |(id, page): (&String, &Page)| {
         let people: Vec<Value> = page.people.iter().map(|(psid, person)| show_person(psid, person)).collect();
         json!({
-            "id": id, "name": page.name, "is_token_dead": page.is_token_dead, "faults": page.faults.len(),
-            "is_hanging": page.is_hanging,
+            "id": id, "name": page.name, "is_token_dead": page.is_token_dead, "faults": page.faults.len() + page.upload_faults.len(),
+            "is_hanging": page.is_hanging, "hides_conversations": page.hides_conversations,
             "is_installed": page.installed.is_some(), "people": people,
         })
     };
@@ -277,57 +211,21 @@ fn show_pages(world: &World) -> Value {
         "options": {
             "duplicates": options.duplicates, "echoes": options.echoes, "receipts": options.receipts,
             "receipts_first": options.receipts_first, "late_echoes": options.echo_delay > TimeDelta::zero(),
-            "usage_percent": options.usage_percent,
+            "usage_percent": options.usage_percent, "require_proof": options.require_proof,
         },
     })
 }
 
-fn show_person(psid: &str, person: &Person) -> Value {
+pub(super) fn show_person(psid: &str, person: &Person) -> Value {
     let last = person.lines.last().map(|line| match line {
-        Line::Page(sent) => sent.text.clone(),
-        Line::Person(said) => said.text.clone(),
+        Line::Page(sent) => sent.text.clone().unwrap_or_else(|| "Attachment".to_owned()),
+        Line::Person(said) if said.is_unsent => "You unsent a message".to_owned(),
+        Line::Person(said) => format!("You: {}", said.text.as_deref().unwrap_or("Attachment")),
     });
+    let unread = person.received().iter().filter(|it| it.at_ms > person.read_ms).count();
     json!({
         "psid": psid, "first_name": person.first_name, "last_name": person.last_name, "name": person.full_name(),
         "email": person.email, "phone": person.phone, "is_window_closed": person.is_window_closed,
-        "last": last.map(|text| text.unwrap_or_else(|| "Attachment".to_owned())),
+        "is_profile_hidden": person.is_profile_hidden, "last": last, "unread": unread,
     })
-}
-
-fn show_chat(simulator: &Simulator, page_id: &str, psid: &str) -> Option<Value> {
-    let now = simulator.core.clock.now();
-    let world = simulator.core.world();
-    let page = world.page(page_id)?;
-    let person = page.people.get(psid)?;
-    let lines: Vec<Value> = person.lines.iter().map(|line| show_line(&world, person, line)).collect();
-    let typing_ms = person.page_types_until.map_or(0, |until| (until - now).num_milliseconds().max(0));
-    Some(json!({
-        "page": {"id": page_id, "name": page.name}, "person": show_person(psid, person), "lines": lines,
-        "typing_ms": typing_ms, "offered": person.offered(), "read_ms": person.read_ms,
-    }))
-}
-
-fn show_line(world: &World, person: &Person, line: &Line) -> Value {
-    match line {
-        Line::Page(sent) => json!({
-            "from": "page", "mid": sent.mid, "at_ms": sent.at_ms, "text": sent.text, "attachment": sent.attachment,
-            "reaction": person.page_reactions.get(&sent.mid),
-        }),
-        Line::Person(said) => {
-            let attachment = said.attachment.as_ref().map(|(kind, url)| json!({"type": kind, "payload": {"url": url}}));
-            json!({
-                "from": "person", "mid": said.mid, "at_ms": said.at_ms, "text": said.text, "attachment": attachment,
-                "mark": mark(world, person, said), "reaction": person.page_reactions.get(&said.mid),
-            })
-        }
-    }
-}
-
-/// What stands below the person's own line.
-fn mark(world: &World, person: &Person, said: &Said) -> &'static str {
-    if person.page_saw_ms >= said.at_ms {
-        return "Seen";
-    }
-    let is_delivered = |it: &super::Delivery| it.mid.as_ref() == Some(&said.mid) && it.state == DeliveryState::Done;
-    if world.deliveries.values().rev().any(is_delivered) { "Delivered" } else { "Sent" }
 }

@@ -69,6 +69,11 @@ pub(super) struct Said {
     pub text: Option<String>,
     /// Kind and address.
     pub attachment: Option<(String, String)>,
+    /// The mid of the message that it answers.
+    pub reply_to: Option<String>,
+    /// How often it was edited.
+    pub edits: u32,
+    pub is_unsent: bool,
     pub at_ms: i64,
 }
 
@@ -151,6 +156,8 @@ pub(super) struct Person {
     pub actions: Vec<String>,
     /// What the Page thinks of messages: mid and emoji.
     pub page_reactions: BTreeMap<String, String>,
+    /// What the person thinks of messages.
+    pub own_reactions: BTreeMap<String, String>,
     pub page_types_until: Option<Moment>,
     /// Everything the person wrote up to here was marked as seen by the Page, milliseconds.
     pub page_saw_ms: i64,

@@ -6,6 +6,7 @@
 mod support;
 
 mod apply;
+mod browser;
 mod commands;
 mod content;
 mod crash;

@@ -25,6 +25,11 @@ export type DayInterval = Schemas['DayInterval'];
 export type IncomingChat = Schemas['IncomingChat'];
 export type ApiKey = Schemas['ApiKey'];
 export type Scope = Schemas['Scope'];
+export type AuditEntry = Schemas['AuditEntry'];
+export type LedgerItem = Schemas['LedgerItem'];
+export type LedgerItemWithSteps = Schemas['LedgerItemWithSteps'];
+export type Live = Schemas['Live'];
+export type LiveQueue = Schemas['LiveQueue'];
 export type EventOf = Schemas['Event'];
 
 /** What a failed or held message says about itself. */
