@@ -90,6 +90,9 @@ async fn drop_before(pool: &PgPool, oldest: NaiveDate) -> sqlx::Result<usize> {
         let old = format!("delete from {table}_default where {column} < '{}'", first(table, oldest));
         sqlx::raw_sql(sqlx::AssertSqlSafe(old)).execute(pool).await?;
     }
+    // What its items waited for.
+    let old = format!("delete from pending where item_id < '{}'", first("ledger", oldest));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(old)).execute(pool).await?;
     Ok(dropped)
 }
 

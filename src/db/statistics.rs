@@ -9,8 +9,11 @@ use sqlx::PgPool;
 const GROWN: i64 = 8;
 /// Tables with fewer rows can be read in any way.
 const MIN_ROWS: i64 = 100;
-/// Tables of one turn; each takes some milliseconds, however large it is.
+/// Tables of one turn.
 const MOST: i64 = 8;
+/// `default_statistics_target`: a tenth of the usual sample, 3,000 rows, in a tenth of the time. It is enough to know how large a table
+/// is and how its keys are spread; of messages, whose texts are long, the usual one took half a second of a core.
+const SAMPLE: i64 = 10;
 
 /// Analyzes tables that have grown much since PostgreSQL last looked at them. How many.
 ///
@@ -32,8 +35,11 @@ pub async fn refresh(pool: &PgPool) -> sqlx::Result<usize> {
     .fetch_all(pool)
     .await?;
     for table in &grown {
+        let mut tx = super::begin(pool).await?;
         // The name comes quoted out of the catalog.
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("analyze {table}"))).execute(pool).await?;
+        let analyze = format!("set local default_statistics_target = {SAMPLE}; analyze {table}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(analyze)).execute(&mut *tx).await?;
+        tx.commit().await?;
     }
     Ok(grown.len())
 }

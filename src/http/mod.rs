@@ -41,7 +41,7 @@ pub mod widgets;
 
 pub use tenants::create_tenant;
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use serde::Serialize;
@@ -80,9 +80,20 @@ const MAX_PUBLIC_BODY_BYTES: usize = 16 * 1024;
 /// A resource with links to its files.
 pub type Shown = axum::Json<Value>;
 
-/// What every door works with.
+/// What every door works with. Cheap to clone: every request does so more than once.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The parts of an [`App`].
+pub struct Parts {
     /// The database.
     pub db: PgPool,
     /// The time.
@@ -137,7 +148,7 @@ impl App {
     ) -> Self {
         let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
         let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
-        Self {
+        Self(Arc::new(Parts {
             db,
             clock,
             seal,
@@ -154,7 +165,7 @@ impl App {
             boards,
             passwords,
             logins,
-        }
+        }))
     }
 
     /// A resource, or a list of them, as its tenant's callers see it: with links to its files.

@@ -297,7 +297,7 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
         page_id,
         sender,
         kind,
-        state: "pending",
+        state: None,
         outcome: None,
         raw,
         entry_time: None,
@@ -305,17 +305,17 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
     };
     let Ok(split) = envelope::split(body) else {
         let item = new(Lane::Entry, String::new(), String::new(), "unreadable".to_owned(), body.to_vec());
-        return vec![NewItem { state: "parked", outcome: Some("not a JSON object"), ..item }];
+        return vec![NewItem { state: Some("parked"), outcome: Some("not a JSON object"), ..item }];
     };
     let items = split.into_iter().map(|it| {
         let is_ours = it.object == "page";
         let is_direct = it.channel == Lane::Messaging;
         let item = new(it.channel, it.page_id, it.sender, it.kind, it.raw.into_string().into_bytes());
         let (state, outcome) = match (is_ours, is_direct) {
-            (true, true) => ("pending", None),
-            (true, false) if it.channel == Lane::Standby => ("ignored", Some("observed")),
-            (true, false) => ("ignored", Some("kept")),
-            (false, _) => ("ignored", Some(OTHER_OBJECT)),
+            (true, true) => (None, None),
+            (true, false) if it.channel == Lane::Standby => (Some("ignored"), Some("observed")),
+            (true, false) => (Some("ignored"), Some("kept")),
+            (false, _) => (Some("ignored"), Some(OTHER_OBJECT)),
         };
         NewItem { state, outcome, entry_time: it.entry_time, ..item }
     });

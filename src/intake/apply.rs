@@ -20,8 +20,8 @@ use crate::{
     clock::{Clock, Moment},
     crew::{Step, Worker},
     db::bell::{Bell, Topic},
-    ids::{ItemId, TenantId, WidgetId},
-    queues::place::{load_places, place},
+    ids::{ItemId, MessageId, TenantId, WidgetId},
+    queues::place::load_places,
     rooms::receive::{self, Inbound, Received},
 };
 
@@ -153,7 +153,7 @@ impl Applier {
         let ours = store::try_lock_strands(&mut tx, strands, PATIENCE_MS).await?;
         let quota = |it: &Strand| Share::quota(&ours, it.0, most);
         let limits: Vec<i64> = ours.iter().map(|it| i64::try_from(quota(it)).unwrap_or(1)).collect();
-        let items = if ours.is_empty() { Vec::new() } else { store::list_pending(&mut tx, &ours, &limits).await? };
+        let items = if ours.is_empty() { Vec::new() } else { store::take_pending(&mut tx, &ours, &limits).await? };
         let mut counts: HashMap<Strand, usize> = HashMap::new();
         items.iter().for_each(|it| *counts.entry((it.tenant, it.shard)).or_default() += 1);
         let left = ours.iter().filter(|it| counts.get(it).is_some_and(|count| *count >= quota(it))).copied().collect();
@@ -192,6 +192,7 @@ impl Applier {
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
         let mut tx = crate::db::begin(&self.db).await?;
+        store::take_one(&mut tx, item).await?;
         store::mark_done(&mut tx, std::slice::from_ref(&done), self.clock.now()).await?;
         tx.commit().await?;
         meter::applied(std::slice::from_ref(item), &[done], self.clock.now());
@@ -266,12 +267,8 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
             Err(_) => finished.push(Done { outcome: Some("not readable".to_owned()), ..done(item, "parked") }),
         }
     }
-    let widgets: BTreeSet<_> = items.iter().map(|it| (it.tenant, it.widget)).collect();
-    let widgets: Vec<_> = widgets.into_iter().collect();
     // Messages of all senders go in together; what is no message waits for the sender's messages before it.
     while !order.is_empty() {
-        // Each time anew: what went in before counts where only so many rooms may wait.
-        let routes = load_places(tx, &widgets).await?;
         let mut together = Vec::new();
         for key in &order {
             let line = senders.get_mut(key).expect("every key in order has a line");
@@ -281,13 +278,11 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
         }
         let facts: Vec<_> =
             together.iter_mut().filter_map(|(item, event)| Some((*item, event.at, event.fact.take()?))).collect();
-        let inbound: Vec<_> = together
-            .into_iter()
-            .filter_map(|(item, event)| Some((item, inbound(item, event, place(routes.get(&item.widget), now))?)))
-            .collect();
+        let inbound: Vec<_> =
+            together.into_iter().filter_map(|(item, event)| Some((item, inbound(item, event)?))).collect();
         if !inbound.is_empty() {
             let (came, messages): (Vec<_>, Vec<_>) = inbound.into_iter().unzip();
-            let received = receive::receive(tx, &messages, now).await?;
+            let received = store(tx, &messages, now).await?;
             opened.extend(received.opened);
             finished.extend(came.into_iter().zip(received.outcomes).map(|(item, received)| match received {
                 Received::Stored { room, message } => done_in(item, "applied", room, message),
@@ -311,8 +306,21 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
     Ok(Applied { done: finished, opened, wakes_senders })
 }
 
-fn inbound(item: &Pending, event: Event, place: crate::rooms::Place) -> Option<Inbound> {
+/// Stores messages; whose contacts have no open room get one at the place of their widget.
+async fn store(tx: &mut PgConnection, messages: &[Inbound], now: Moment) -> sqlx::Result<receive::Batch> {
+    let mut looked = receive::look(tx, messages, now).await?;
+    // Where only so many may wait, lines are locked before rooms, as everywhere.
+    let mut places = load_places(tx, looked.without_room(), now).await?;
+    looked.lock(tx, now).await?;
+    // Rooms that were closed meanwhile.
+    let more = looked.without_room().into_iter().filter(|it| !places.contains_key(&it.1)).collect();
+    places.extend(load_places(tx, more, now).await?);
+    looked.store(tx, &places, now).await
+}
+
+fn inbound(item: &Pending, event: Event) -> Option<Inbound> {
     let What::Inbound { external_id, content, reply_to, referral } = event.what else { return None };
     let (tenant, widget, sender) = (item.tenant, item.widget, item.sender.clone());
-    Some(Inbound { tenant, widget, sender, at: event.at, external_id, content, reply_to, referral, place })
+    let id = MessageId(item.id.0);
+    Some(Inbound { id, tenant, widget, sender, at: event.at, external_id, content, reply_to, referral })
 }

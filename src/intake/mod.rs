@@ -36,7 +36,7 @@ pub struct NewItem {
     pub page_id: String,
     pub sender: String,
     pub kind: String,
-    pub state: &'static str,
+    pub state: Option<&'static str>,
     pub outcome: Option<&'static str>,
     pub raw: Vec<u8>,
     pub entry_time: Option<i64>,

@@ -137,26 +137,30 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::
     }
     let rows = sqlx::query!(
         r#"with written as (
-        insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
-            received_at, written_at)
-        select coalesce(w.tenant_id, i.owner), i.id, i.shard, i.app, w.id, i.lane, i.page_id, i.sender, i.kind,
-            case when w.id is null and i.state = 'pending' then 'ignored' else i.state end,
-            case when w.id is null and i.state = 'pending' then 'unknown page' else i.outcome end,
-            i.raw, i.entry_time, i.received_at, $14::timestamptz
-        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[]) with ordinality
-            as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, nth)
-        left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
-        order by i.nth
-        returning tenant_id, shard, kind, state)
-        select tenant_id as "tenant_id?", shard as "shard?", null as kind, state as "state!", count(*) as "count!"
-        from written
-        where state = 'pending'
-        group by tenant_id, shard, state
+            insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
+                received_at, written_at)
+            select coalesce(w.tenant_id, i.owner), i.id, i.shard, i.app, w.id, i.lane, i.page_id, i.sender, i.kind,
+                case when w.id is null and i.state is null then 'ignored' else i.state end,
+                case when w.id is null and i.state is null then 'unknown page' else i.outcome end,
+                i.raw, i.entry_time, i.received_at, $14::timestamptz
+            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[]) with ordinality
+                as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, nth)
+            left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
+            order by i.nth
+            returning tenant_id, shard, seq, id, received_at, kind, state),
+        waiting as (
+            insert into pending (tenant_id, shard, seq, item_id, received_at)
+            select tenant_id, shard, seq, id, received_at
+            from written
+            where state is null
+            returning tenant_id, shard)
+        select distinct tenant_id as "tenant_id?", shard as "shard?", null as kind, null as state, 0::bigint as "count!"
+        from waiting
         union all
         select null, null, kind, state, count(*)
         from written
-        where state <> 'pending'
+        where state is not null
         group by kind, state"#,
         column!(|it| it.id.0),
         column!(|it| it.owner.0),
@@ -166,7 +170,7 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::
         column!(|it| &*it.page_id) as &[&str],
         column!(|it| &*it.sender) as &[&str],
         column!(|it| &*it.kind) as &[&str],
-        column!(|it| it.state) as &[&str],
+        column!(|it| it.state) as &[Option<&str>],
         column!(|it| it.outcome) as &[Option<&str>],
         column!(|it| &*it.raw) as &[&[u8]],
         column!(|it| it.entry_time) as &[Option<i64>],
@@ -181,7 +185,7 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::
             (Some(tenant), Some(shard), _) => written.strands.push((TenantId(tenant), shard)),
             (_, _, kind) => written.settled.push(Settled {
                 kind: kind.unwrap_or_default(),
-                state: if row.state == "parked" { "parked" } else { "ignored" },
+                state: if row.state.as_deref() == Some("parked") { "parked" } else { "ignored" },
                 count: u64::try_from(row.count).unwrap_or(0),
             }),
         }
@@ -205,7 +209,7 @@ pub async fn load_backlog(db: &PgPool) -> sqlx::Result<Backlog> {
     sqlx::query_as!(
         Backlog,
         r#"select count(*)::integer as "items!", min(received_at) as oldest, max(received_at) as newest
-        from (select received_at from ledger where state = 'pending' limit 100000) as waiting"#,
+        from (select received_at from pending limit 100000) as waiting"#,
     )
     .fetch_one(db)
     .await
@@ -227,18 +231,17 @@ pub async fn list_pending_strands(db: &PgPool) -> sqlx::Result<Vec<Strand>> {
     let rows = sqlx::query!(
         r#"with recursive strand as (
             (select tenant_id, shard
-            from ledger
-            where state = 'pending'
+            from pending
             order by tenant_id, shard
             limit 1)
             union all
             select next.tenant_id, next.shard
             from strand
             cross join lateral (
-                select l.tenant_id, l.shard
-                from ledger l
-                where l.state = 'pending' and (l.tenant_id, l.shard) > (strand.tenant_id, strand.shard)
-                order by l.tenant_id, l.shard
+                select p.tenant_id, p.shard
+                from pending p
+                where (p.tenant_id, p.shard) > (strand.tenant_id, strand.shard)
+                order by p.tenant_id, p.shard
                 limit 1) as next
         )
         select tenant_id as "tenant_id!", shard as "shard!"
@@ -290,6 +293,7 @@ pub struct Pending {
     pub tenant: TenantId,
     pub id: ItemId,
     pub shard: i16,
+    pub seq: i64,
     pub widget: WidgetId,
     pub lane: String,
     pub page_id: String,
@@ -300,19 +304,22 @@ pub struct Pending {
     pub received_at: Moment,
 }
 
-/// The oldest items of these strands, so many of each, in order of acceptance. The two slices go together.
-pub async fn list_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64]) -> sqlx::Result<Vec<Pending>> {
+/// Takes the oldest items of these strands, so many of each, in order of acceptance: they wait no more, unless the transaction fails.
+/// The two slices go together.
+pub async fn take_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64]) -> sqlx::Result<Vec<Pending>> {
     let rows = sqlx::query!(
-        r#"select l.tenant_id, l.id, l.shard, l.widget_id as "widget_id!", l.lane, l.page_id, l.sender_id, l.kind, l.raw, l.entry_time,
-            l.received_at
-        from unnest($1::uuid[], $2::smallint[], $3::bigint[]) as strand (tenant_id, shard, most)
-        cross join lateral (
-            select *
-            from ledger
-            where tenant_id = strand.tenant_id and shard = strand.shard and state = 'pending'
-            order by seq
-            limit strand.most) as l
-        order by l.seq"#,
+        r#"delete from pending p
+        using unnest($1::uuid[], $2::smallint[], $3::bigint[]) as strand (tenant_id, shard, most)
+            cross join lateral (
+                select ctid, tenant_id, item_id
+                from pending
+                where tenant_id = strand.tenant_id and shard = strand.shard
+                order by seq
+                limit strand.most) as next
+            join ledger l on l.tenant_id = next.tenant_id and l.id = next.item_id
+        where p.ctid = next.ctid
+        returning p.seq, l.tenant_id, l.id, l.shard, l.widget_id as "widget_id!", l.lane, l.page_id, l.sender_id, l.kind, l.raw, l.entry_time,
+            l.received_at"#,
         &strands.iter().map(|it| it.0.0).collect::<Vec<_>>(),
         &strands.iter().map(|it| it.1).collect::<Vec<_>>(),
         most,
@@ -323,6 +330,7 @@ pub async fn list_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64
         tenant: TenantId(it.tenant_id),
         id: ItemId(it.id),
         shard: it.shard,
+        seq: it.seq,
         widget: WidgetId(it.widget_id),
         lane: it.lane,
         page_id: it.page_id,
@@ -332,7 +340,23 @@ pub async fn list_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64
         entry_time: it.entry_time,
         received_at: it.received_at,
     });
-    Ok(items.collect())
+    let mut items: Vec<_> = items.collect();
+    items.sort_unstable_by_key(|it| it.seq);
+    Ok(items)
+}
+
+/// Takes one item, whatever is before it in its strand.
+pub async fn take_one(tx: &mut PgConnection, item: &Pending) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from pending where tenant_id = $1 and shard = $2 and seq = $3 and item_id = $4",
+        item.tenant.0,
+        item.shard,
+        item.seq,
+        item.id.0,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// What an item has become.
@@ -347,8 +371,19 @@ pub struct Done {
     pub message: Option<MessageId>,
 }
 
+impl Done {
+    /// Whether it is the message of its id now, which says all there is to say.
+    fn is_its_message(&self) -> bool {
+        self.state == "applied" && self.outcome.is_none() && self.message.is_some_and(|it| it.0 == self.id.0)
+    }
+}
+
 /// Writes down what items have become; a second delivery is counted at the first.
 pub async fn mark_done(tx: &mut PgConnection, done: &[Done], now: Moment) -> sqlx::Result<()> {
+    let done: Vec<_> = done.iter().filter(|it| !it.is_its_message()).collect();
+    if done.is_empty() {
+        return Ok(());
+    }
     macro_rules! column {
         (|$it:ident| $value:expr) => {
             &done.iter().map(|$it| $value).collect::<Vec<_>>()
@@ -380,7 +415,8 @@ pub async fn mark_done(tx: &mut PgConnection, done: &[Done], now: Moment) -> sql
                 select tenant_id, message_id, count(*)::integer as times
                 from unnest($1::uuid[], $2::uuid[]) as it (tenant_id, message_id)
                 group by tenant_id, message_id) as d
-            where l.tenant_id = d.tenant_id and l.message_id = d.message_id and l.state = 'applied'",
+            where l.tenant_id = d.tenant_id
+              and (l.id = d.message_id and l.state is null or l.message_id = d.message_id and l.state = 'applied')",
             &again.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
             &again.iter().map(|it| it.message.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
         )

@@ -25,13 +25,14 @@ pub struct Route {
     pub holds: bool,
     /// How many more rooms may wait, where that is limited.
     pub limit: Option<Limit>,
+    /// Whether the widget has a text for who comes into the queue.
+    pub greets: bool,
 }
 
 /// The place of a new room at `now`.
-#[must_use]
-pub fn place(route: Option<&Route>, now: Moment) -> Place {
+fn place(route: Option<&Route>, now: Moment) -> Place {
     let Some(route) = route else { return Place::NoRoute };
-    let queue = |held| Place::Queue { queue: route.queue, held, limit: route.limit.clone() };
+    let queue = |held| Place::Queue { queue: route.queue, held, limit: route.limit.clone(), greets: route.greets };
     match closed(route, now) {
         None => queue(None),
         Some(closed) if route.holds => queue(Some(closed)),
@@ -76,6 +77,7 @@ pub async fn load_routes(
             hours,
             offline_message: it.offline_message,
             holds,
+            greets: it.greets,
             limit: it.max_waiting.map(|most| Limit {
                 left: most.into(),
                 overflow: it.overflow.map(|id| (QueueId(id), it.overflow_max_waiting.map(i64::from))),
@@ -87,16 +89,21 @@ pub async fn load_routes(
     Ok(routes.collect())
 }
 
-/// The same for those who are about to put rooms there: where only so many may wait, nobody else can join before this transaction ends,
-/// and `limit` says how many are left.
+/// The places of new rooms of these widgets at `now`. Where only so many may wait, nobody else can join before this transaction ends,
+/// and `limit` says how many are left: what the transaction put there before counts.
 ///
 /// # Errors
 /// The database's.
 pub async fn load_places(
     tx: &mut PgConnection,
-    widgets: &[(TenantId, WidgetId)],
-) -> sqlx::Result<HashMap<WidgetId, Route>> {
-    let mut routes = load_routes(tx, widgets).await?;
+    widgets: BTreeSet<(TenantId, WidgetId)>,
+    now: Moment,
+) -> sqlx::Result<HashMap<WidgetId, Place>> {
+    if widgets.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let widgets: Vec<_> = widgets.into_iter().collect();
+    let mut routes = load_routes(tx, &widgets).await?;
     let limited: BTreeSet<_> = widgets
         .iter()
         .filter_map(|(tenant, widget)| Some((tenant, routes.get(widget)?)))
@@ -105,8 +112,10 @@ pub async fn load_places(
             overflow.map(|it| [Some(route.queue), it]).into_iter().flatten().flatten().map(|queue| (tenant.0, queue.0))
         })
         .collect();
+    let places =
+        |routes: &HashMap<WidgetId, Route>| widgets.iter().map(|it| (it.1, place(routes.get(&it.1), now))).collect();
     if limited.is_empty() {
-        return Ok(routes);
+        return Ok(places(&routes));
     }
     let limited: Vec<_> = limited.into_iter().collect();
     store::lock_lines(tx, &limited.iter().map(|it| it.1).collect::<Vec<_>>()).await?;
@@ -118,5 +127,5 @@ pub async fn load_places(
             limit.overflow = limit.overflow.map(|(queue, most)| (queue, most.map(|most| most - waiting(queue))));
         }
     }
-    Ok(routes)
+    Ok(places(&routes))
 }

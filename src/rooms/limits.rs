@@ -71,6 +71,7 @@ mod tests {
             is_overflow: false,
             close_reason: None,
             referral: None,
+            received: 1,
         }
     }
 

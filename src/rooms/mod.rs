@@ -370,6 +370,8 @@ pub enum Place {
         held: Option<Closed>,
         /// Set where only so many may wait.
         limit: Option<limits::Limit>,
+        /// Whether there is a text to say to who comes into the queue.
+        greets: bool,
     },
     /// Nowhere: the hours are closed.
     Offline(Closed),

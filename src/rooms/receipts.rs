@@ -6,7 +6,10 @@ use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, Status, changes,
     events::{self, Kind, NewEvent},
     say::{self, Came},
-    store::{self, receive::NewRoom},
+    store::{
+        self,
+        receive::{NewRoom, Wanted},
+    },
 };
 use crate::{
     channels::Content,
@@ -52,8 +55,8 @@ pub enum Echoed {
 /// # Errors
 /// The database's.
 pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Result<Echoed> {
-    let ids = std::slice::from_ref(&echo.external_id);
-    let known = store::receive::find_known(tx, &[echo.tenant.0], &[echo.widget.0], ids).await?;
+    let wanted = Wanted { tenant: echo.tenant, widget: echo.widget, external_id: &echo.external_id, sender: "" };
+    let known = store::receive::look_up(tx, &[wanted]).await?;
     let has_early = !known.early.is_empty();
     if let Some((message, room)) = known.messages.into_values().next() {
         store::receipts::mark_echoed_at(tx, echo.tenant, message, echo.at).await?;
@@ -168,8 +171,8 @@ pub async fn announce_all(tx: &mut PgConnection, changed: &[(TenantId, Changed)]
 /// Written in the Page inbox or by another app: shown in the contact's newest room; if there is none, in one that is closed at once,
 /// because nobody has asked us anything.
 async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Result<(RoomId, MessageId)> {
-    let sender = (echo.tenant, echo.widget, echo.sender.clone());
-    let contacts = store::receive::upsert_contacts(tx, std::slice::from_ref(&sender), now).await?;
+    let sender = (echo.tenant, echo.widget, &*echo.sender);
+    let contacts = store::receive::upsert_contacts(tx, &[sender], now).await?;
     let contact = contacts[&(echo.widget, echo.sender.clone())].id;
     let room = match store::receive::lock_newest(tx, echo.tenant, contact).await? {
         Some(room) => room,
@@ -185,6 +188,7 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
                 is_overflow: false,
                 close_reason: Some(CloseReason::NoRoute),
                 referral: None,
+                received: 0,
             };
             store::receive::insert_rooms(tx, std::slice::from_ref(&room), now).await?;
             room.id

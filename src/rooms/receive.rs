@@ -14,7 +14,7 @@ use super::{
     limits,
     store::{
         self,
-        receive::{NewRoom, OpenRoom, Stored, Touched, Wrote},
+        receive::{Known, NewRoom, OpenRoom, Stored, Touched, Wanted, Wrote},
     },
 };
 use crate::{
@@ -33,6 +33,8 @@ const PROFILES_LAST: TimeDelta = TimeDelta::days(30);
 /// Something a contact wrote, tapped or shared.
 #[derive(Clone, Debug)]
 pub struct Inbound {
+    /// Its own id, once it is stored.
+    pub id: MessageId,
     /// Whose customer.
     pub tenant: TenantId,
     /// Where it came in.
@@ -49,8 +51,6 @@ pub struct Inbound {
     pub reply_to: Option<String>,
     /// Where the contact came from.
     pub referral: Option<serde_json::Value>,
-    /// Where a new room goes.
-    pub place: Place,
 }
 
 /// What became of it.
@@ -81,49 +81,225 @@ pub struct Batch {
     pub opened: BTreeSet<TenantId>,
 }
 
-/// Stores what came, in order; opens rooms where there are none.
+/// A batch on its way: looked up, then locked, then stored.
+pub struct Looked<'a> {
+    items: &'a [Inbound],
+    /// What is not stored yet, with where its contact came from.
+    fresh: Vec<(&'a Inbound, Option<serde_json::Value>)>,
+    known: HashMap<(WidgetId, String), (MessageId, RoomId)>,
+    early: HashSet<(WidgetId, String)>,
+    talks: HashMap<(WidgetId, String), Talk>,
+}
+
+/// Looks up what is known about a batch, and makes contacts of new senders. Nothing is locked yet.
 ///
 /// The caller holds whatever keeps two workers from applying one sender's items at once.
 ///
 /// # Errors
-/// The database's.
-pub async fn receive(tx: &mut PgConnection, items: &[Inbound], now: Moment) -> sqlx::Result<Batch> {
-    let Stored { messages: mut known, early } = find_known(tx, items).await?;
+/// The database's, as everywhere in this file.
+pub async fn look<'a>(tx: &mut PgConnection, items: &'a [Inbound], now: Moment) -> sqlx::Result<Looked<'a>> {
+    let of = |it: &'a Inbound| Wanted {
+        tenant: it.tenant,
+        widget: it.widget,
+        external_id: &it.external_id,
+        sender: &it.sender,
+    };
+    // The messages that are answered are looked up together with those that may be there already.
+    let answered =
+        items.iter().filter_map(|it| Some(Wanted { external_id: it.reply_to.as_ref()?, sender: "", ..of(it) }));
+    let wanted: Vec<_> = items.iter().map(of).chain(answered).collect();
+    let Stored { messages: known, early, mut contacts } = store::receive::look_up(tx, &wanted).await?;
     let mut seen = HashSet::new();
-    let fresh: Vec<&Inbound> = items
-        .iter()
-        .filter(|it| {
-            let key = (it.widget, it.external_id.clone());
-            !known.contains_key(&key) && seen.insert(key)
-        })
-        .collect();
-    let mut new: HashSet<MessageId> = HashSet::new();
-    let mut opened = BTreeSet::new();
-    if !fresh.is_empty() {
-        for message in store_fresh(tx, &fresh, &known, &early, &mut opened, now).await? {
-            new.insert(message.view.id);
-            let external_id = message.view.external_id.clone().unwrap_or_default();
-            known.insert((message.widget, external_id), (message.view.id, message.view.room_id));
-        }
-    }
-    let outcomes = items.iter().map(|it| {
-        let (message, room) = known[&(it.widget, it.external_id.clone())];
-        // The first of several with one id is the one that was stored.
-        if new.remove(&message) { Received::Stored { room, message } } else { Received::Duplicate { room, message } }
+    let is_fresh = |it: &&Inbound| {
+        let key = (it.widget, it.external_id.clone());
+        !known.contains_key(&key) && seen.insert(key)
+    };
+    let fresh: Vec<&Inbound> = items.iter().filter(is_fresh).collect();
+    let is_new = |it: &&&Inbound| !contacts.contains_key(&(it.widget, it.sender.clone()));
+    let new: BTreeSet<_> = fresh.iter().filter(is_new).map(|it| (it.tenant, it.widget, it.sender.as_str())).collect();
+    contacts.extend(store::receive::make_contacts(tx, new.into_iter().collect(), now).await?);
+    let mut talks: HashMap<_, _> = contacts.into_iter().map(|(key, known)| (key, Talk::with(known))).collect();
+    let fresh = fresh.into_iter().map(|it| {
+        let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
+        talk.wrote_at = talk.wrote_at.max(it.at.min(now));
+        (it, talk.referral_of(it, now))
     });
-    Ok(Batch { outcomes: outcomes.collect(), opened })
+    let fresh = fresh.collect();
+    Ok(Looked { items, fresh, known, early, talks })
 }
 
-type Known = HashMap<(WidgetId, String), (MessageId, RoomId)>;
+impl Looked<'_> {
+    /// The widgets of those who have no open room: new ones need a place.
+    #[must_use]
+    pub fn without_room(&self) -> BTreeSet<(TenantId, WidgetId)> {
+        let has_none = |it: &Inbound| self.talks[&(it.widget, it.sender.clone())].room.is_none();
+        self.fresh.iter().map(|it| it.0).filter(|it| has_none(it)).map(|it| (it.tenant, it.widget)).collect()
+    }
 
-async fn find_known(tx: &mut PgConnection, items: &[Inbound]) -> sqlx::Result<Stored> {
-    // The messages that are answered are looked up together with those that may be there already.
-    let answered = items.iter().filter_map(|it| it.reply_to.as_ref().map(|id| (it.tenant, it.widget, id)));
-    let wanted: BTreeSet<_> = items.iter().map(|it| (it.tenant, it.widget, &it.external_id)).chain(answered).collect();
-    let tenants: Vec<_> = wanted.iter().map(|it| it.0.0).collect();
-    let widgets: Vec<_> = wanted.iter().map(|it| it.1.0).collect();
-    let external_ids: Vec<_> = wanted.iter().map(|it| it.2.clone()).collect();
-    store::receive::find_known(tx, &tenants, &widgets, &external_ids).await
+    /// Locks the open rooms and counts in them what is about to be stored. Who was found to have one may have none after this.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn lock(&mut self, tx: &mut PgConnection, now: Moment) -> sqlx::Result<()> {
+        let (mut touched, mut wrote) = (BTreeMap::new(), BTreeMap::new());
+        for (it, _) in &self.fresh {
+            let talk = &self.talks[&(it.widget, it.sender.clone())];
+            wrote.entry((it.tenant, talk.contact)).or_insert_with(|| Wrote {
+                tenant: it.tenant,
+                contact: talk.contact,
+                at: talk.wrote_at,
+                ad_message_at: talk.ad_message_at,
+            });
+            let Some(room) = &talk.room else { continue };
+            let touched = touched.entry((it.tenant, room.id));
+            let touched = touched.or_insert(Touched { tenant: it.tenant, room: room.id, messages: 0, received: 0 });
+            (touched.messages, touched.received) = (touched.messages + 1, touched.received + 1);
+        }
+        if wrote.is_empty() {
+            return Ok(());
+        }
+        let (touched, wrote): (Vec<_>, Vec<_>) = (touched.into_values().collect(), wrote.into_values().collect());
+        let mut rooms = store::receive::mark_received(tx, &touched, true, &wrote, now).await?;
+        for talk in self.talks.values_mut() {
+            talk.room = talk.room.take().and_then(|it| rooms.remove(&it.id));
+        }
+        Ok(())
+    }
+
+    /// Stores what came, in order; opens rooms where there are none, at the place of their widget.
+    ///
+    /// # Errors
+    /// The database's.
+    ///
+    /// # Panics
+    /// If a widget [`without_room`](Self::without_room) has no place.
+    pub async fn store(
+        mut self,
+        tx: &mut PgConnection,
+        places: &HashMap<WidgetId, Place>,
+        now: Moment,
+    ) -> sqlx::Result<Batch> {
+        let mut new: HashSet<MessageId> = HashSet::new();
+        let mut opened = BTreeSet::new();
+        if !self.fresh.is_empty() {
+            for message in self.store_fresh(tx, places, &mut opened, now).await? {
+                new.insert(message.view.id);
+                let external_id = message.view.external_id.clone().unwrap_or_default();
+                self.known.insert((message.widget, external_id), (message.view.id, message.view.room_id));
+            }
+        }
+        let outcomes = self.items.iter().map(|it| {
+            let (message, room) = self.known[&(it.widget, it.external_id.clone())];
+            // The first of several with one id is the one that was stored.
+            if new.remove(&message) {
+                Received::Stored { room, message }
+            } else {
+                Received::Duplicate { room, message }
+            }
+        });
+        Ok(Batch { outcomes: outcomes.collect(), opened })
+    }
+
+    async fn store_fresh(
+        &mut self,
+        tx: &mut PgConnection,
+        places: &HashMap<WidgetId, Place>,
+        opened_for: &mut BTreeSet<TenantId>,
+        now: Moment,
+    ) -> sqlx::Result<Vec<NewMessage>> {
+        let Self { fresh, known, early, talks, .. } = self;
+        let mut opened: Vec<NewRoom> = Vec::new();
+        let mut messages: Vec<NewMessage> = Vec::with_capacity(fresh.len());
+        let mut told: Vec<(TenantId, RoomId, Option<Closed>)> = Vec::new();
+        let mut holders: HashMap<RoomId, Option<UserId>> = HashMap::new();
+        let mut shared: Vec<(TenantId, RoomId)> = Vec::new();
+        let mut referred: BTreeMap<(TenantId, RoomId), serde_json::Value> = BTreeMap::new();
+        let mut files: Vec<NewFile> = Vec::new();
+        let mut unhandled: BTreeSet<(TenantId, RoomId)> = BTreeSet::new();
+        for (it, referral) in std::mem::take(fresh) {
+            let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
+            let (mut content, field) = recognise(tx, it, talk.contact).await?;
+            files.extend(media::adopt(it.tenant, it.id, &mut content, now));
+            let mut room = match talk.room.take() {
+                Some(room) => {
+                    if let Some(referral) = referral {
+                        referred.insert((it.tenant, room.id), referral);
+                    }
+                    room
+                }
+                None => {
+                    let place = &places[&it.widget];
+                    let room = open(it, place, talk.contact, referral, now);
+                    let open_room = OpenRoom { id: room.id, agent: None, last_seq: 0 };
+                    match place {
+                        Place::Queue { held: Some(closed), .. } | Place::Offline(closed) => {
+                            told.push((it.tenant, room.id, Some(closed.clone())));
+                        }
+                        Place::Queue { greets, .. } if *greets => told.push((it.tenant, room.id, None)),
+                        Place::Queue { .. } | Place::NoRoute => {}
+                    }
+                    opened.push(room);
+                    open_room
+                }
+            };
+            room.last_seq += 1;
+            // What new rooms begin with; the others were moved when they were locked.
+            let new = opened.iter_mut().rev().find(|new| new.id == room.id);
+            // A room that was closed the moment it opened takes no second message.
+            let takes_more = new.as_ref().is_none_or(|new| new.status != Status::Closed);
+            if let Some(new) = new {
+                new.received += 1;
+            }
+            holders.insert(room.id, room.agent);
+            let reply_to = it.reply_to.as_ref().and_then(|id| known.get(&(it.widget, id.clone()))).map(|found| found.0);
+            if cannot_be_handled(&content) {
+                unhandled.insert((it.tenant, room.id));
+            }
+            messages.push(message(it, &room, talk, &content, reply_to, now));
+            if let Some((email, phone)) = field {
+                store::receive::mark_shared(tx, it.tenant, talk.contact, email.as_deref(), phone.as_deref(), now)
+                    .await?;
+                shared.push((it.tenant, room.id));
+            }
+            talk.room = takes_more.then_some(room);
+        }
+        let limits = places.values().filter_map(Place::limit).collect();
+        let turned_away = limits::settle(&mut opened, &limits);
+        told.retain(|it| turned_away.iter().all(|away| away.1 != it.1));
+        let changed = if early.is_empty() { Vec::new() } else { apply_early(tx, &mut messages).await? };
+        opened_for.extend(opened.iter().map(|it| it.tenant));
+        store::receive::insert_rooms(tx, &opened, now).await?;
+        decisions::note_opened(tx, &opened, now).await?;
+        if !opened.is_empty() {
+            // Names and pictures change; a new talk is the time to look.
+            let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).collect();
+            let writers: Vec<_> = opened.iter().map(|it| it.contact.0).collect();
+            contacts::store::mark_profiles_stale(tx, &tenants, &writers, now - PROFILES_LAST, now).await?;
+        }
+        store::insert_messages(tx, &messages).await?;
+        media::store::insert_files(tx, &files, now).await?;
+        for (tenant, message) in &changed {
+            changes::keep(tx, *tenant, message).await?;
+        }
+        let referred = mark_referred(tx, referred, &opened).await?;
+        announce(tx, &opened, &messages, &holders, &shared, &referred, now).await?;
+        for (tenant, room, closed) in told {
+            let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
+            match &closed {
+                Some(closed) => automatic::say(tx, tenant, &mut room, Occasion::Offline(closed), now).await?,
+                None => automatic::say(tx, tenant, &mut room, Occasion::Queued, now).await?,
+            }
+        }
+        for (tenant, room) in unhandled {
+            let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
+            automatic::say(tx, tenant, &mut room, Occasion::Error, now).await?;
+        }
+        for (tenant, room, text) in turned_away {
+            let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
+            automatic::say(tx, tenant, &mut room, Occasion::Full { text: &text }, now).await?;
+        }
+        Ok(messages)
+    }
 }
 
 /// One contact's part of a batch.
@@ -141,6 +317,17 @@ struct Talk {
 const REFERRAL_HOURS: i64 = 24;
 
 impl Talk {
+    fn with(known: Known) -> Self {
+        Self {
+            contact: known.id,
+            name: known.name,
+            room: known.room.map(|id| OpenRoom { id, agent: None, last_seq: 0 }),
+            wrote_at: Moment::UNIX_EPOCH,
+            referral: known.referral,
+            ad_message_at: None,
+        }
+    }
+
     /// Where a message came from: what it says itself, or the click before it.
     fn referral_of(&mut self, it: &Inbound, now: Moment) -> Option<serde_json::Value> {
         let clicked = self.referral.take().filter(|(_, at)| it.at - *at < TimeDelta::hours(REFERRAL_HOURS));
@@ -150,124 +337,6 @@ impl Talk {
         }
         Some(referral)
     }
-}
-
-async fn store_fresh(
-    tx: &mut PgConnection,
-    fresh: &[&Inbound],
-    known: &Known,
-    early: &HashSet<(WidgetId, String)>,
-    opened_for: &mut BTreeSet<TenantId>,
-    now: Moment,
-) -> sqlx::Result<Vec<NewMessage>> {
-    let mut talks = load_talks(tx, fresh, now).await?;
-    let mut opened: Vec<NewRoom> = Vec::new();
-    // What the new rooms begin with; the others were moved when they were locked.
-    let mut opened_with: BTreeMap<(TenantId, RoomId), Touched> = BTreeMap::new();
-    let mut messages: Vec<NewMessage> = Vec::with_capacity(fresh.len());
-    let mut told: Vec<(TenantId, RoomId, Option<Closed>)> = Vec::new();
-    let mut holders: HashMap<RoomId, Option<UserId>> = HashMap::new();
-    let mut shared: Vec<(TenantId, RoomId)> = Vec::new();
-    let mut referred: BTreeMap<(TenantId, RoomId), serde_json::Value> = BTreeMap::new();
-    let mut files: Vec<NewFile> = Vec::new();
-    let mut unhandled: BTreeSet<(TenantId, RoomId)> = BTreeSet::new();
-    for it in fresh {
-        let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
-        talk.wrote_at = talk.wrote_at.max(it.at.min(now));
-        let referral = talk.referral_of(it, now);
-        let (mut content, field) = recognise(tx, it, talk.contact).await?;
-        let id = MessageId::fresh(now);
-        files.extend(media::adopt(it.tenant, id, &mut content, now));
-        let mut room = match talk.room.take() {
-            Some(room) => {
-                if let Some(referral) = referral {
-                    referred.insert((it.tenant, room.id), referral);
-                }
-                room
-            }
-            None => {
-                let room = open(it, talk.contact, referral, now);
-                let open_room = OpenRoom { id: room.id, agent: None, last_seq: 0 };
-                match &it.place {
-                    Place::Queue { held, .. } => told.push((it.tenant, room.id, held.clone())),
-                    Place::Offline(closed) => told.push((it.tenant, room.id, Some(closed.clone()))),
-                    Place::NoRoute => {}
-                }
-                let touched = Touched { tenant: it.tenant, room: room.id, messages: 0, received: 0 };
-                opened_with.insert((it.tenant, room.id), touched);
-                opened.push(room);
-                open_room
-            }
-        };
-        room.last_seq += 1;
-        if let Some(touched) = opened_with.get_mut(&(it.tenant, room.id)) {
-            (touched.messages, touched.received) = (room.last_seq, touched.received + 1);
-        }
-        holders.insert(room.id, room.agent);
-        let reply_to = it.reply_to.as_ref().and_then(|id| known.get(&(it.widget, id.clone()))).map(|found| found.0);
-        if cannot_be_handled(&content) {
-            unhandled.insert((it.tenant, room.id));
-        }
-        messages.push(message(it, id, &room, talk, &content, reply_to, now));
-        if let Some((email, phone)) = field {
-            store::receive::mark_shared(tx, it.tenant, talk.contact, email.as_deref(), phone.as_deref(), now).await?;
-            shared.push((it.tenant, room.id));
-        }
-        // A room that was closed the moment it opened takes no second message.
-        let takes_more =
-            opened.iter().rev().find(|new| new.id == room.id).is_none_or(|new| new.status != Status::Closed);
-        talk.room = takes_more.then_some(room);
-    }
-    let limits = fresh.iter().filter_map(|it| it.place.limit()).collect();
-    let turned_away = limits::settle(&mut opened, &limits);
-    told.retain(|it| turned_away.iter().all(|away| away.1 != it.1));
-    let changed = if early.is_empty() { Vec::new() } else { apply_early(tx, &mut messages).await? };
-    opened_for.extend(opened.iter().map(|it| it.tenant));
-    store::receive::insert_rooms(tx, &opened, now).await?;
-    decisions::note_opened(tx, &opened, now).await?;
-    if !opened.is_empty() {
-        // Names and pictures change; a new talk is the time to look.
-        let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).collect();
-        let writers: Vec<_> = opened.iter().map(|it| it.contact.0).collect();
-        contacts::store::mark_profiles_stale(tx, &tenants, &writers, now - PROFILES_LAST, now).await?;
-    }
-    store::insert_messages(tx, &messages).await?;
-    media::store::insert_files(tx, &files, now).await?;
-    for (tenant, message) in &changed {
-        changes::keep(tx, *tenant, message).await?;
-    }
-    if !opened_with.is_empty() {
-        let touched: Vec<_> = opened_with.into_values().collect();
-        store::receive::mark_received(tx, &touched, false, now).await?;
-    }
-    let tenant_of: HashMap<WidgetId, TenantId> = fresh.iter().map(|it| (it.widget, it.tenant)).collect();
-    let wrote = talks.iter().map(|((widget, _), talk)| Wrote {
-        tenant: tenant_of[widget],
-        contact: talk.contact,
-        at: talk.wrote_at,
-        ad_message_at: talk.ad_message_at,
-    });
-    let mut wrote: Vec<_> = wrote.collect();
-    wrote.sort_by_key(|it| it.contact);
-    store::receive::mark_wrote(tx, &wrote).await?;
-    let referred = mark_referred(tx, referred, &opened).await?;
-    announce(tx, &opened, &messages, &holders, &shared, &referred, now).await?;
-    for (tenant, room, closed) in told {
-        let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
-        match &closed {
-            Some(closed) => automatic::say(tx, tenant, &mut room, Occasion::Offline(closed), now).await?,
-            None => automatic::say(tx, tenant, &mut room, Occasion::Queued, now).await?,
-        }
-    }
-    for (tenant, room) in unhandled {
-        let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
-        automatic::say(tx, tenant, &mut room, Occasion::Error, now).await?;
-    }
-    for (tenant, room, text) in turned_away {
-        let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
-        automatic::say(tx, tenant, &mut room, Occasion::Full { text: &text }, now).await?;
-    }
-    Ok(messages)
 }
 
 /// Whether nobody will be able to see what the contact sent. Of files that is known only when they are fetched.
@@ -326,37 +395,8 @@ async fn mark_referred(
     Ok(rooms.into_iter().filter(|it| opened.iter().all(|new| new.id != it.1)).collect())
 }
 
-/// The senders with their rooms, which are locked and counted on: all that is fresh goes into them.
-async fn load_talks(
-    tx: &mut PgConnection,
-    fresh: &[&Inbound],
-    now: Moment,
-) -> sqlx::Result<HashMap<(WidgetId, String), Talk>> {
-    let senders: BTreeSet<_> = fresh.iter().map(|it| (it.tenant, it.widget, it.sender.clone())).collect();
-    let senders: Vec<_> = senders.into_iter().collect();
-    let contacts = store::receive::upsert_contacts(tx, &senders, now).await?;
-    let mut touched: BTreeMap<(TenantId, RoomId), Touched> = BTreeMap::new();
-    for it in fresh {
-        let Some(room) = contacts[&(it.widget, it.sender.clone())].room else { continue };
-        let touched = touched.entry((it.tenant, room));
-        let touched = touched.or_insert(Touched { tenant: it.tenant, room, messages: 0, received: 0 });
-        (touched.messages, touched.received) = (touched.messages + 1, touched.received + 1);
-    }
-    let touched: Vec<_> = touched.into_values().collect();
-    let mut rooms = match touched.is_empty() {
-        true => HashMap::new(),
-        false => store::receive::mark_received(tx, &touched, true, now).await?,
-    };
-    let talks = contacts.into_iter().map(|(key, it)| {
-        let room = it.room.and_then(|it| rooms.remove(&it));
-        let (wrote_at, ad_message_at) = (Moment::UNIX_EPOCH, None);
-        (key, Talk { contact: it.id, name: it.name, room, wrote_at, referral: it.referral, ad_message_at })
-    });
-    Ok(talks.collect())
-}
-
-fn open(it: &Inbound, contact: ContactId, referral: Option<serde_json::Value>, now: Moment) -> NewRoom {
-    let (status, queue, is_held, close_reason) = match &it.place {
+fn open(it: &Inbound, place: &Place, contact: ContactId, referral: Option<serde_json::Value>, now: Moment) -> NewRoom {
+    let (status, queue, is_held, close_reason) = match place {
         Place::Queue { queue, held, .. } => (Status::Waiting, Some(queue.0), held.is_some(), None),
         Place::Offline(_) => (Status::Closed, None, false, Some(CloseReason::Offline)),
         Place::NoRoute => (Status::Closed, None, false, Some(CloseReason::NoRoute)),
@@ -372,12 +412,12 @@ fn open(it: &Inbound, contact: ContactId, referral: Option<serde_json::Value>, n
         is_overflow: false,
         close_reason,
         referral,
+        received: 0,
     }
 }
 
 fn message(
     it: &Inbound,
-    id: MessageId,
     room: &OpenRoom,
     talk: &Talk,
     content: &Content,
@@ -390,7 +430,7 @@ fn message(
         name: talk.name.clone().unwrap_or_else(|| NAMELESS.to_owned()),
     };
     let view = MessageView {
-        id,
+        id: it.id,
         room_id: room.id,
         seq: room.last_seq,
         direction: Direction::Inbound,

@@ -101,7 +101,7 @@ pub async fn take_in(
     if came.direction == Direction::Outbound {
         // Whoever wrote it, the contact was answered.
         let touched = Touched { tenant, room: room.id, messages: 1, received: 0 };
-        store::receive::mark_received(tx, &[touched], false, now).await?;
+        store::receive::mark_received(tx, &[touched], false, &[], now).await?;
     } else {
         store::mark_written(tx, tenant, room.id, room.last_seq, false, now).await?;
     }

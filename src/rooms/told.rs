@@ -8,7 +8,11 @@ use super::{
     Author, AuthorKind, Delivery, Direction,
     events::{self, Kind, NewEvent},
     say::{self, Came},
-    store::{self, receive as known, told as sql},
+    store::{
+        self,
+        receive::{self as known, Wanted},
+        told as sql,
+    },
 };
 use crate::{
     channels::{Content, Fact},
@@ -53,9 +57,9 @@ pub async fn notice(
     reply_to: Option<&str>,
     now: Moment,
 ) -> sqlx::Result<Noticed> {
-    let ids: Vec<String> = [external_id].into_iter().chain(reply_to).map(str::to_owned).collect();
-    let (tenants, widgets) = (vec![about.tenant.0; ids.len()], vec![about.widget.0; ids.len()]);
-    let found = known::find_known(tx, &tenants, &widgets, &ids).await?.messages;
+    let ids = [external_id].into_iter().chain(reply_to);
+    let wanted = ids.map(|external_id| Wanted { tenant: about.tenant, widget: about.widget, external_id, sender: "" });
+    let found = known::look_up(tx, &wanted.collect::<Vec<_>>()).await?.messages;
     let find = |id: &str| found.get(&(about.widget, id.to_owned())).copied();
     if let Some((message, room)) = find(external_id) {
         return Ok(Noticed::Duplicate(room, message));
@@ -157,7 +161,7 @@ pub async fn hand_over(
 }
 
 async fn contact_of(tx: &mut PgConnection, about: About<'_>, now: Moment) -> sqlx::Result<ContactId> {
-    let key = (about.tenant, about.widget, about.sender.to_owned());
+    let key = (about.tenant, about.widget, about.sender);
     let mut contacts = known::upsert_contacts(tx, &[key], now).await?;
     let contact = contacts.remove(&(about.widget, about.sender.to_owned()));
     Ok(contact.expect("the contact was found or made").id)

@@ -114,6 +114,7 @@ pub async fn delete(db: &mut PgConnection, id: TenantId) -> sqlx::Result<bool> {
     sqlx::query!("delete from rooms where tenant_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!("delete from contacts where tenant_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!("delete from events where tenant_id = $1", id.0).execute(&mut *db).await?;
+    sqlx::query!("delete from pending where tenant_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!("delete from ledger where tenant_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!("delete from incoming_chats where tenant_id = $1", id.0).execute(&mut *db).await?;
     sqlx::query!("delete from queues where tenant_id = $1", id.0).execute(&mut *db).await?;

@@ -93,14 +93,14 @@ async fn an_item_that_cannot_be_applied_is_parked_alone_and_its_senders_next_one
         post(world, &world.admin, &world.widget, &messages).await;
         world.settle().await;
         let parked: Vec<(String, String)> =
-            sqlx::query_as("select sender_id, outcome from ledger where state = 'parked' order by sender_id")
+            sqlx::query_as("select sender_id, outcome from ledger_items where state = 'parked' order by sender_id")
                 .fetch_all(&world.db)
                 .await
                 .unwrap();
         let because = "database error 23514";
         let expected = ["7003", "7004", "7030", "7059"].map(|it| (it.to_owned(), because.to_owned()));
         assert_eq!(parked, expected);
-        assert_eq!(count(world, "select count(*) from ledger where state = 'applied'").await, 296);
+        assert_eq!(count(world, "select count(*) from ledger_items where state = 'applied'").await, 296);
         for (sender, texts) in texts(world).await {
             let missing = match &*sender {
                 "7003" | "7004" => Some("1"),
@@ -134,7 +134,7 @@ async fn a_flood_on_one_page_does_not_stand_before_another_tenants_message() {
         let process = other_process(world);
         process.step().await.unwrap(); // looks into the ledger
         process.step().await.unwrap(); // the first transaction
-        let applied = count(world, "select count(*) from ledger where state = 'applied'").await;
+        let applied = count(world, "select count(*) from ledger_items where state = 'applied'").await;
         assert!(applied <= 500, "{applied} items are one transaction");
         assert_eq!(count(world, "select count(*) from messages where content ->> 'text' = 'alone'").await, 1);
         // And the flood is not starved by it.
@@ -181,7 +181,7 @@ async fn processes_side_by_side_keep_every_senders_order() {
     story(async |world| {
         let (one, two) = (other_process(world), other_process(world));
         let applying = async |process: &Applier| {
-            while count(world, "select count(*) from ledger where state = 'applied'").await < 600 {
+            while count(world, "select count(*) from ledger_items where state = 'applied'").await < 600 {
                 process.step().await.unwrap();
             }
         };
@@ -219,14 +219,14 @@ async fn a_room_that_is_held_up_holds_up_nobody_else() {
         let everybody: Vec<_> = (0..40).map(|psid| said(psid, "second")).collect();
         post(world, &world.admin, &world.widget, &everybody).await;
         world.workers.settle().await.unwrap();
-        let waiting: Vec<String> = sqlx::query_scalar("select sender_id from ledger where state = 'pending'")
+        let waiting: Vec<String> = sqlx::query_scalar("select sender_id from ledger_items where state = 'pending'")
             .fetch_all(&world.db)
             .await
             .unwrap();
         // Of its own strand, too, what came before it is applied; what came behind it keeps its place.
         assert!(waiting.contains(&"7007".to_owned()) && waiting.len() <= 8, "{waiting:?}");
         holding.rollback().await.unwrap();
-        while count(world, "select count(*) from ledger where state = 'pending'").await > 0 {
+        while count(world, "select count(*) from ledger_items where state = 'pending'").await > 0 {
             world.workers.settle().await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

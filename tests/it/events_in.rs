@@ -87,7 +87,7 @@ async fn rooms(world: &World) -> Vec<Value> {
 /// The outcomes in the ledger, in order, of all items but those of plain messages and echoes.
 async fn outcomes(world: &World) -> Vec<String> {
     sqlx::query_scalar(
-        "select kind || ' ' || state || coalesce(': ' || outcome, '') from ledger
+        "select kind || ' ' || state || coalesce(': ' || outcome, '') from ledger_items
         where kind not in ('message', 'echo', 'delivery', 'read') order by seq",
     )
     .fetch_all(&world.db)

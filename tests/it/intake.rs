@@ -137,9 +137,9 @@ async fn a_second_delivery_changes_nothing() {
         world.settle().await;
         assert_eq!(count(world, "select count(*) from messages").await, 1);
         assert_eq!(count(world, "select count(*) from rooms").await, 1);
-        assert_eq!(count(world, "select count(*) from ledger where state = 'applied'").await, 1);
-        assert_eq!(count(world, "select count(*) from ledger where state = 'duplicate'").await, 10);
-        assert_eq!(count(world, "select deliveries::bigint from ledger where state = 'applied'").await, 11);
+        assert_eq!(count(world, "select count(*) from ledger_items where state = 'applied'").await, 1);
+        assert_eq!(count(world, "select count(*) from ledger_items where state = 'duplicate'").await, 10);
+        assert_eq!(count(world, "select deliveries::bigint from ledger_items where state = 'applied'").await, 11);
         // Nor does it open a room when the first one is closed.
         let room = world.admin.get("/rooms").await.expect(200)["items"][0].clone();
         world.admin.post(&format!("/rooms/{}/close", id(&room)), json!({})).await.expect(200);
@@ -169,8 +169,8 @@ async fn everything_in_one_post_is_kept_and_what_is_odd_harms_nobody() {
         assert_eq!(count(world, "select count(*) from messages").await, 2);
         assert_eq!(count(world, "select count(*) from ledger where outcome = 'unknown page'").await, 1);
         // Unreadable bodies are parked, visible, and the only ones that are.
-        assert_eq!(count(world, "select count(*) from ledger where state = 'parked' and kind = 'unreadable'").await, 4);
-        assert_eq!(count(world, "select count(*) from ledger where state = 'pending'").await, 0);
+        assert_eq!(count(world, "select count(*) from ledger_items where state = 'parked' and kind = 'unreadable'").await, 4);
+        assert_eq!(count(world, "select count(*) from ledger_items where state = 'pending'").await, 0);
         sqlx::query("delete from ledger where kind = 'unreadable'").execute(&world.db).await.unwrap();
     })
     .await;

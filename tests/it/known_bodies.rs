@@ -85,7 +85,7 @@ async fn play(world: &World, path: &str, body: &Body, after: i64) -> Vec<Row> {
     world.workers.settle().await.unwrap();
     sqlx::query_as(
         "select l.seq, l.lane, l.kind, l.state, l.outcome, l.widget_id is not null as is_connected, m.direction, m.external_id, m.content
-        from ledger l left join messages m on m.tenant_id = l.tenant_id and m.id = l.message_id
+        from ledger_items l left join messages m on m.tenant_id = l.tenant_id and m.id = l.message_id
         where l.seq > $1 order by l.seq",
     )
     .bind(after)
@@ -245,7 +245,8 @@ async fn every_shared_body_becomes_what_its_notes_say() {
         }
         println!("{} bodies, {compared} events compared", bodies.len());
         assert!(bodies.is_empty() || compared > 100, "the collection is large");
-        let open = "select count(*) from ledger where state = 'pending' or (state = 'parked' and kind <> 'unreadable')";
+        let open =
+            "select count(*) from ledger_items where state = 'pending' or (state = 'parked' and kind <> 'unreadable')";
         assert_eq!(sqlx::query_scalar::<_, i64>(open).fetch_one(&world.db).await.unwrap(), 0);
         compare_with_the_api(world).await;
         sqlx::query("delete from ledger where kind = 'unreadable'").execute(&world.db).await.unwrap();

@@ -25,10 +25,10 @@ pub async fn fill(db: &PgPool, messages: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The contacts in any order, numbered.
+/// The contacts in any order, numbered; with the beginning of an id of now.
 const CONTACTS: &str = "
     create temporary table numbered as
-    select row_number() over () - 1 as nth, tenant_id, id, widget_id
+    select row_number() over () - 1 as nth, tenant_id, id, widget_id, lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') as today
     from contacts";
 /// A closed room for every 20 messages, spread over all contacts.
 const ROOMS: &str = "
@@ -39,24 +39,20 @@ const ROOMS: &str = "
 const MESSAGES: &str = "
     insert into messages (tenant_id, id, room_id, widget_id, seq, direction, author_kind, author_name, content, status, external_id,
         external_at, created_at)
-    select c.tenant_id, ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid,
+    select c.tenant_id, (today || right(md5(n::text), 20))::uuid,
         ('00000000-0000-7000-8000-' || lpad(to_hex(n / 20), 12, '0'))::uuid, c.widget_id, 1 + n % 20, 'inbound', 'contact', 'Anna Example',
         '{\"kind\": \"text\", \"text\": \"Is my order number 12345 on its way? Teşekkürler\"}', 'received',
         'm_' || md5(n::text) || left(md5((-n)::text), 16) || '_h-' || n, now(), now()
     from generate_series($1::bigint, $2::bigint) n
     join numbered c on c.nth = (n / 20) % (select count(*) from numbered)";
-/// Of today, where new items go, too.
+/// Of today, where new items go, too; with the ids of their messages.
 const LEDGER: &str = "
-    insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, raw, room_id, message_id,
-        received_at, applied_at)
-    select c.tenant_id,
-        overlay(overlay(gen_random_uuid()::text placing left(today, 8) from 1) placing right(today, 4) from 10)::uuid,
-        0, c.id, c.widget_id, 'messaging', '1002000000000001', '7100000000000001', 'message', 'applied',
+    insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, raw, received_at, written_at)
+    select c.tenant_id, (today || right(md5(n::text), 20))::uuid, 0, c.id, c.widget_id, 'messaging', '1002000000000001', '7100000000000001', 'message',
         convert_to(repeat('{\"sender\":{\"id\":\"71000000000000\"},', 6), 'UTF8'),
-        ('00000000-0000-7000-8000-' || lpad(to_hex(n / 20), 12, '0'))::uuid, ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, now(), now()
+        now(), now()
     from generate_series($1::bigint, $2::bigint) n
-    join numbered c on c.nth = (n / 20) % (select count(*) from numbered)
-    cross join (select lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') as today) t";
+    join numbered c on c.nth = (n / 20) % (select count(*) from numbered)";
 const EVENTS: &str = "
     insert into events (tenant_id, at, kind, room_id, data)
     select c.tenant_id, now(), 'message.created', ('00000000-0000-7000-8000-' || lpad(to_hex(n / 20), 12, '0'))::uuid,

@@ -375,8 +375,7 @@ async fn open_stream(address: &str, token: &str) -> anyhow::Result<TcpStream> {
 
 /// Reads an agent's stream until aborted.
 async fn watch(state: Arc<State>, mut stream: TcpStream) -> anyhow::Result<()> {
-    // As PostgreSQL writes jsonb.
-    const FIELD: &[u8] = br#""external_id": "m_"#;
+    const FIELD: &[u8] = br#""external_id":"m_"#;
     let mut buffer = Vec::with_capacity(64 * 1024);
     let name = format!("_{}-", state.order.name);
     loop {

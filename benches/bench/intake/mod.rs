@@ -390,9 +390,10 @@ impl<'a> Bench<'a> {
     /// Every message answered 200 is a message in a room.
     async fn check_nothing_is_lost(&self) -> anyhow::Result<()> {
         let applied: i64 =
-            sqlx::query_scalar("select count(*) from ledger where state = 'applied'").fetch_one(&self.db).await?;
-        let rest: i64 =
-            sqlx::query_scalar("select count(*) from ledger where state <> 'applied'").fetch_one(&self.db).await?;
+            sqlx::query_scalar("select count(*) from ledger_items where state = 'applied'").fetch_one(&self.db).await?;
+        let rest: i64 = sqlx::query_scalar("select count(*) from ledger_items where state <> 'applied'")
+            .fetch_one(&self.db)
+            .await?;
         let seqs: i64 = sqlx::query_scalar("select sum(last_seq)::bigint from rooms").fetch_one(&self.db).await?;
         eprintln!(
             "{} accepted; the ledger has {applied} applied and {rest} other items; the rooms count {seqs} messages",

@@ -71,17 +71,19 @@ pub async fn list(
     };
     let mut items = sqlx::query_as!(
         Item,
-        r#"select id as "id: _", widget_id as "widget_id: _", page_id, sender_id, lane, kind, state as "state: _", outcome, deliveries,
-            attempts, room_id as "room_id: _", message_id as "message_id: _", received_at, applied_at
-        from ledger
+        r#"select id as "id!: _", widget_id as "widget_id: _", page_id as "page_id!", sender_id as "sender_id!", lane as "lane!", kind as "kind!",
+            state as "state!: _", outcome, deliveries as "deliveries!", attempts as "attempts!", room_id as "room_id: _",
+            message_id as "message_id: _", received_at as "received_at!", applied_at
+        from ledger_items
         where tenant_id = $1
           and id < $2
           and id >= $3
           and ($4::uuid is null or widget_id = $4)
           and ($5::text[] is null or state = any($5))
+          and ($5::text[] is null or settled = any($5) or settled is null and $5 && '{pending,applied}')
           and ($6::text is null or kind = $6)
           and ($7::text is null or sender_id = $7)
-          and (not $8 or state = 'parked')
+          and (not $8 or settled = 'parked')
         order by id desc
         limit $9"#,
         tenant.0,
@@ -110,9 +112,10 @@ pub async fn list(
 pub async fn find(db: &PgPool, tenant: TenantId, id: ItemId) -> sqlx::Result<Option<Item>> {
     sqlx::query_as!(
         Item,
-        r#"select id as "id: _", widget_id as "widget_id: _", page_id, sender_id, lane, kind, state as "state: _", outcome, deliveries,
-            attempts, room_id as "room_id: _", message_id as "message_id: _", received_at, applied_at
-        from ledger
+        r#"select id as "id!: _", widget_id as "widget_id: _", page_id as "page_id!", sender_id as "sender_id!", lane as "lane!", kind as "kind!",
+            state as "state!: _", outcome, deliveries as "deliveries!", attempts as "attempts!", room_id as "room_id: _",
+            message_id as "message_id: _", received_at as "received_at!", applied_at
+        from ledger_items
         where tenant_id = $1 and id = $2"#,
         tenant.0,
         id.0,
@@ -127,8 +130,8 @@ pub async fn load_steps(db: &PgPool, tenant: TenantId, id: ItemId) -> sqlx::Resu
         Steps,
         r#"select l.received_at as "received_at?", l.written_at as durable_at, l.applied_at, r.offered_at as "offered_at?",
             r.accepted_at as "accepted_at?", a.sent_at as "replied_at?", a.delivered_at as "delivered_at?", a.read_at as "read_at?"
-        from ledger l
-        left join messages m on m.tenant_id = l.tenant_id and m.id = l.message_id
+        from ledger_items l
+        left join messages m on m.tenant_id = l.tenant_id and m.id = l.stored_message_id
         left join rooms r on r.tenant_id = l.tenant_id and r.id = l.room_id
         left join lateral (
             select sent_at, delivered_at, read_at
@@ -173,20 +176,25 @@ pub struct ReplayFilter {
 /// Page under nobody: they move to the tenant who has connected it.
 pub async fn mark_pending(tx: &mut PgConnection, filter: &ReplayFilter) -> sqlx::Result<u64> {
     let done = sqlx::query!(
-        "update ledger l
-        set state = 'pending', outcome = null, applied_at = null, widget_id = w.id, tenant_id = w.tenant_id
-        from widgets w
-        where w.meta_app_id = l.meta_app_id
-          and w.page_id = l.page_id
-          and (w.tenant_id = l.tenant_id or l.tenant_id = $1)
-          and l.state in ('parked', 'ignored')
-          and l.outcome is distinct from $2
-          and ($3::uuid is null or l.tenant_id = $3)
-          and ($4::uuid[] is null or l.id = any($4))
-          and ($5::text is null or l.state = $5)
-          and ($6::text is null or l.kind = $6)
-          and ($7::uuid is null or l.id >= $7)
-          and ($8::uuid is null or l.id < $8)",
+        "with again as (
+            update ledger l
+            set state = null, outcome = null, applied_at = null, widget_id = w.id, tenant_id = w.tenant_id
+            from widgets w
+            where w.meta_app_id = l.meta_app_id
+              and w.page_id = l.page_id
+              and (w.tenant_id = l.tenant_id or l.tenant_id = $1)
+              and l.state in ('parked', 'ignored')
+              and l.outcome is distinct from $2
+              and ($3::uuid is null or l.tenant_id = $3)
+              and ($4::uuid[] is null or l.id = any($4))
+              and ($5::text is null or l.state = $5)
+              and ($6::text is null or l.kind = $6)
+              and ($7::uuid is null or l.id >= $7)
+              and ($8::uuid is null or l.id < $8)
+            returning l.tenant_id, l.shard, l.seq, l.id, l.received_at)
+        insert into pending (tenant_id, shard, seq, item_id, received_at)
+        select tenant_id, shard, seq, id, received_at
+        from again",
         TenantId::PLATFORM.0,
         OTHER_OBJECT,
         filter.tenant.map(|it| it.0),
@@ -206,13 +214,12 @@ pub async fn load_sums(db: &PgPool, part: Part) -> sqlx::Result<Sums> {
     sqlx::query_as!(
         Sums,
         r#"select count(*) as "received!",
-            count(*) filter (where l.state = 'applied' and l.applied_at is not null and (l.message_id is null or m.id is not null)) as "applied!",
-            count(*) filter (where l.state = 'duplicate' and l.applied_at is not null and (l.message_id is null or m.id is not null)) as "duplicates!",
-            count(*) filter (where l.state = 'parked' and l.outcome is not null) as "parked!",
-            count(*) filter (where l.state = 'ignored' and l.outcome is not null) as "ignored!",
-            count(*) filter (where l.state = 'pending' and l.widget_id is not null and l.applied_at is null) as "pending!"
-        from ledger l
-        left join messages m on m.tenant_id = l.tenant_id and m.id = l.message_id
+            count(*) filter (where state = 'applied' and applied_at is not null and (message_id is null or stored_message_id is not null)) as "applied!",
+            count(*) filter (where state = 'duplicate' and applied_at is not null and (message_id is null or stored_message_id is not null)) as "duplicates!",
+            count(*) filter (where state = 'parked' and outcome is not null) as "parked!",
+            count(*) filter (where state = 'ignored' and outcome is not null) as "ignored!",
+            count(*) filter (where state = 'pending' and widget_id is not null and applied_at is null) as "pending!"
+        from ledger_items l
         where ($1::uuid is null or l.tenant_id = $1)
           and ($2::uuid is null or l.id >= $2)
           and ($3::uuid is null or l.id < $3)"#,
@@ -227,20 +234,19 @@ pub async fn load_sums(db: &PgPool, part: Part) -> sqlx::Result<Sums> {
 /// Up to `limit` items that the sums do not explain.
 pub async fn list_unexplained(db: &PgPool, part: Part, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "select l.id
-        from ledger l
-        left join messages m on m.tenant_id = l.tenant_id and m.id = l.message_id
-        where ($1::uuid is null or l.tenant_id = $1)
-          and ($2::uuid is null or l.id >= $2)
-          and ($3::uuid is null or l.id < $3)
-          and not case l.state
-              when 'pending' then l.widget_id is not null and l.applied_at is null
-              when 'parked' then l.outcome is not null
-              when 'ignored' then l.outcome is not null
-              else l.applied_at is not null and (l.message_id is null or m.id is not null)
+        r#"select id as "id!"
+        from ledger_items
+        where ($1::uuid is null or tenant_id = $1)
+          and ($2::uuid is null or id >= $2)
+          and ($3::uuid is null or id < $3)
+          and not case state
+              when 'pending' then widget_id is not null and applied_at is null
+              when 'parked' then outcome is not null
+              when 'ignored' then outcome is not null
+              else applied_at is not null and (message_id is null or stored_message_id is not null)
           end
-        order by l.id
-        limit $4",
+        order by id
+        limit $4"#,
         part.tenant.map(|it| it.0),
         part.since.map(ids::first),
         part.until.map(ids::first),

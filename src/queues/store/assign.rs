@@ -439,14 +439,17 @@ pub struct StoredRoute {
     pub max_waiting_text: String,
     pub overflow: Option<Uuid>,
     pub overflow_max_waiting: Option<i32>,
+    pub greets: bool,
 }
 
 /// The enabled incoming chats of these widgets. The slices go together.
 pub async fn list_routes(tx: &mut PgConnection, tenants: &[Uuid], widgets: &[Uuid]) -> sqlx::Result<Vec<StoredRoute>> {
     let rows = sqlx::query!(
         r#"select i.widget_id, i.queue_id, h.schedule as "schedule?", i.offline_message, i.after_hours,
-            q.max_waiting, q.max_waiting_text, q.overflow_queue_id, o.max_waiting as "overflow_max_waiting?"
+            q.max_waiting, q.max_waiting_text, q.overflow_queue_id, o.max_waiting as "overflow_max_waiting?",
+            coalesce(w.texts ->> 'queued', '') <> '' as "greets!"
         from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, widget_id)
+        join widgets w on w.tenant_id = wanted.tenant_id and w.id = wanted.widget_id
         join incoming_chats i on i.tenant_id = wanted.tenant_id and i.widget_id = wanted.widget_id and i.enabled
         join queues q on q.tenant_id = i.tenant_id and q.id = i.queue_id
         left join queues o on o.tenant_id = q.tenant_id and o.id = q.overflow_queue_id
@@ -466,6 +469,7 @@ pub async fn list_routes(tx: &mut PgConnection, tenants: &[Uuid], widgets: &[Uui
         max_waiting_text: it.max_waiting_text,
         overflow: it.overflow_queue_id,
         overflow_max_waiting: it.overflow_max_waiting,
+        greets: it.greets,
     });
     Ok(routes.collect())
 }

@@ -129,9 +129,14 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
 /// Which of these channel ids belong to messages we have.
 pub async fn list_known(db: &PgPool, tenant: TenantId, widget: WidgetId, mids: &[String]) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
-        r#"select external_id as "external_id!"
-        from messages
-        where tenant_id = $1 and widget_id = $2 and external_id = any($3)"#,
+        r#"select m.external_id as "external_id!"
+        from unnest($3::text[]) as wanted (external_id)
+        join messages m
+          on m.tenant_id = $1
+         and m.widget_id = $2
+         and hashtextextended(m.external_id, 0) = hashtextextended(wanted.external_id, 0)
+         and hashtextextended(m.external_id, 1) = hashtextextended(wanted.external_id, 1)
+         and m.external_id = wanted.external_id"#,
         tenant.0,
         widget.0,
         mids,

@@ -26,7 +26,11 @@ pub async fn lock_message(
     let row = sqlx::query!(
         r#"select id, room_id, content, status as "status: Delivery", reactions, reacted_at, edited_at, edit_number
         from messages
-        where tenant_id = $1 and widget_id = $2 and external_id = $3
+        where tenant_id = $1
+          and widget_id = $2
+          and hashtextextended(external_id, 0) = hashtextextended($3, 0)
+          and hashtextextended(external_id, 1) = hashtextextended($3, 1)
+          and external_id = $3
         for update"#,
         tenant.0,
         widget.0,

@@ -24,15 +24,16 @@ pub async fn insert_events(tx: &mut PgConnection, now: Moment, events: &[NewEven
     }
     sqlx::query!(
         "insert into events (at, tenant_id, kind, room_id, agent_id, former_agent_id, data)
-        select $1, e.*
-        from unnest($2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::jsonb[]) as e",
+        select $1, e.tenant_id, e.kind, e.room_id, e.agent_id, e.former_agent_id, e.data::json
+        from unnest($2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[])
+            as e (tenant_id, kind, room_id, agent_id, former_agent_id, data)",
         now,
         column!(|it| it.tenant.0),
         column!(|it| it.kind.name()) as &[&str],
         column!(|it| it.room.map(|id| id.0)) as &[Option<Uuid>],
         column!(|it| it.agent.map(|id| id.0)) as &[Option<Uuid>],
         column!(|it| it.former_agent.map(|id| id.0)) as &[Option<Uuid>],
-        column!(|it| Json(&*it.data)) as &[Json<&RawValue>],
+        column!(|it| it.data.get()) as &[&str],
     )
     .execute(tx)
     .await?;

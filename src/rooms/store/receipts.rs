@@ -75,9 +75,14 @@ pub async fn mark_receipt(tx: &mut PgConnection, receipt: &Receipt, is_read: boo
     // One of these two: named messages need no look at the contact's rooms.
     let rows = sqlx::query!(
         "with named as (
-            select tenant_id, id
-            from messages
-            where tenant_id = $1 and widget_id = $2 and external_id = any($4)
+            select m.tenant_id, m.id
+            from unnest($4::text[]) as wanted (external_id)
+            join messages m
+              on m.tenant_id = $1
+             and m.widget_id = $2
+             and hashtextextended(m.external_id, 0) = hashtextextended(wanted.external_id, 0)
+             and hashtextextended(m.external_id, 1) = hashtextextended(wanted.external_id, 1)
+             and m.external_id = wanted.external_id
         ), passed as (
             select m.tenant_id, m.id
             from contacts c

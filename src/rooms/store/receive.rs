@@ -12,50 +12,25 @@ use crate::{
     rooms::{CloseReason, Status},
 };
 
-/// What is stored already about external ids.
+/// What came, or is answered, or who wrote: to be looked up. Empty texts are not looked for.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Wanted<'a> {
+    pub tenant: TenantId,
+    pub widget: WidgetId,
+    pub external_id: &'a str,
+    pub sender: &'a str,
+}
+
+/// What is stored already.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
-    /// The messages that have them.
+    /// The messages that have the external ids.
     pub messages: HashMap<(WidgetId, String), (MessageId, RoomId)>,
     /// Those for whose message a change waits.
     pub early: HashSet<(WidgetId, String)>,
-}
-
-/// What is stored already under these external ids. The three slices go together.
-///
-/// # Errors
-/// The database's, as everywhere in this file.
-pub async fn find_known(
-    tx: &mut PgConnection,
-    tenants: &[Uuid],
-    widgets: &[Uuid],
-    external_ids: &[String],
-) -> sqlx::Result<Stored> {
-    let rows = sqlx::query!(
-        r#"select m.widget_id as "widget_id!", m.external_id as "external_id!", m.id as "id?", m.room_id as "room_id?"
-        from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, external_id)
-        join messages m
-          on m.tenant_id = wanted.tenant_id and m.widget_id = wanted.widget_id and m.external_id = wanted.external_id
-        union all
-        select e.widget_id, e.external_id, null, null
-        from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, external_id)
-        join early_changes e
-          on e.tenant_id = wanted.tenant_id and e.widget_id = wanted.widget_id and e.external_id = wanted.external_id"#,
-        tenants,
-        widgets,
-        external_ids,
-    )
-    .fetch_all(tx)
-    .await?;
-    let mut stored = Stored::default();
-    for it in rows {
-        let key = (WidgetId(it.widget_id), it.external_id);
-        match it.id.zip(it.room_id) {
-            Some((message, room)) => drop(stored.messages.insert(key, (MessageId(message), RoomId(room)))),
-            None => drop(stored.early.insert(key)),
-        }
-    }
-    Ok(stored)
+    /// The contacts behind the senders.
+    pub contacts: HashMap<(WidgetId, String), Known>,
 }
 
 /// A contact who wrote.
@@ -71,57 +46,112 @@ pub struct Known {
     pub room: Option<RoomId>,
 }
 
-/// The contacts behind these senders, made where they are new. Senders are distinct and in key order.
-pub async fn upsert_contacts(
-    tx: &mut PgConnection,
-    senders: &[(TenantId, WidgetId, String)],
-    now: Moment,
-) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
-    let mut known = find_contacts(tx, senders).await?;
-    let missing: Vec<_> =
-        senders.iter().filter(|(_, widget, sender)| !known.contains_key(&(*widget, sender.clone()))).cloned().collect();
-    if !missing.is_empty() {
-        sqlx::query!(
-            "insert into contacts (id, tenant_id, widget_id, sender_id, created_at, updated_at)
-            select new.*, $5, $5
-            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) as new
-            on conflict on constraint contacts_sender_key do nothing",
-            &missing.iter().map(|_| ContactId::fresh(now).0).collect::<Vec<_>>(),
-            &missing.iter().map(|it| it.0.0).collect::<Vec<_>>(),
-            &missing.iter().map(|it| it.1.0).collect::<Vec<_>>(),
-            &missing.iter().map(|it| it.2.clone()).collect::<Vec<_>>(),
-            now,
-        )
-        .execute(&mut *tx)
-        .await?;
-        known.extend(find_contacts(tx, &missing).await?);
-    }
-    Ok(known)
-}
-
-async fn find_contacts(
-    tx: &mut PgConnection,
-    senders: &[(TenantId, WidgetId, String)],
-) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
+/// What is stored already of all this.
+///
+/// # Errors
+/// The database's, as everywhere in this file.
+pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Result<Stored> {
     let rows = sqlx::query!(
-        r#"select c.id as "id!", c.widget_id as "widget_id!", c.sender_id as "sender_id!", c.name, c.referral, c.referral_at, r.id as "room_id?"
-        from unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (tenant_id, widget_id, sender_id)
-        join contacts c on c.tenant_id = wanted.tenant_id and c.widget_id = wanted.widget_id and c.sender_id = wanted.sender_id
+        r#"select w.nth as "nth!", m.id as "message_id?", m.room_id as "message_room_id?", e.external_id is not null as "is_early!",
+            c.id as "contact_id?", c.name, c.referral, c.referral_at, r.id as "room_id?"
+        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) with ordinality as w (tenant_id, widget_id, external_id, sender_id, nth)
+        left join messages m
+          on w.external_id <> ''
+         and m.tenant_id = w.tenant_id
+         and m.widget_id = w.widget_id
+         and hashtextextended(m.external_id, 0) = hashtextextended(w.external_id, 0)
+         and hashtextextended(m.external_id, 1) = hashtextextended(w.external_id, 1)
+         and m.external_id = w.external_id
+        left join lateral (
+            select external_id
+            from early_changes
+            where tenant_id = w.tenant_id and widget_id = w.widget_id and external_id = w.external_id
+            limit 1) as e on true
+        left join contacts c
+          on w.sender_id <> '' and c.tenant_id = w.tenant_id and c.widget_id = w.widget_id and c.sender_id = w.sender_id
         left join rooms r on r.tenant_id = c.tenant_id and r.contact_id = c.id and r.status <> 'closed'"#,
-        &senders.iter().map(|it| it.0.0).collect::<Vec<_>>(),
-        &senders.iter().map(|it| it.1.0).collect::<Vec<_>>(),
-        &senders.iter().map(|it| it.2.clone()).collect::<Vec<_>>(),
+        &wanted.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
+        &wanted.iter().map(|it| it.widget.0).collect::<Vec<_>>(),
+        &wanted.iter().map(|it| it.external_id).collect::<Vec<_>>() as &[&str],
+        &wanted.iter().map(|it| it.sender).collect::<Vec<_>>() as &[&str],
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|it| {
-            let (id, referral, room) = (ContactId(it.id), it.referral.zip(it.referral_at), it.room_id.map(RoomId));
-            let known = Known { id, name: it.name, referral, room };
-            ((WidgetId(it.widget_id), it.sender_id), known)
-        })
-        .collect())
+    let mut stored = Stored::default();
+    for it in rows {
+        let Some(wanted) = usize::try_from(it.nth - 1).ok().and_then(|nth| wanted.get(nth)) else { continue };
+        let key = |id: &str| (wanted.widget, id.to_owned());
+        if let (Some(message), Some(room)) = (it.message_id, it.message_room_id) {
+            stored.messages.insert(key(wanted.external_id), (MessageId(message), RoomId(room)));
+        }
+        if it.is_early {
+            stored.early.insert(key(wanted.external_id));
+        }
+        if let Some(id) = it.contact_id.map(ContactId) {
+            let (referral, room) = (it.referral.zip(it.referral_at), it.room_id.map(RoomId));
+            stored.contacts.insert(key(wanted.sender), Known { id, name: it.name, referral, room });
+        }
+    }
+    Ok(stored)
+}
+
+/// The contacts behind these senders, made where they are new. Senders are distinct and in key order.
+pub async fn upsert_contacts(
+    tx: &mut PgConnection,
+    senders: &[(TenantId, WidgetId, &str)],
+    now: Moment,
+) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
+    let mut known = find_contacts(tx, senders.to_vec(), &HashMap::new()).await?;
+    let new = senders.iter().filter(|it| !known.contains_key(&(it.1, it.2.to_owned()))).copied().collect();
+    known.extend(make_contacts(tx, new, now).await?);
+    Ok(known)
+}
+
+/// Makes contacts of senders who have not been found; somebody else may just have done so. Senders are distinct and in key order.
+pub async fn make_contacts(
+    tx: &mut PgConnection,
+    senders: Vec<(TenantId, WidgetId, &str)>,
+    now: Moment,
+) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
+    if senders.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query!(
+        "insert into contacts (id, tenant_id, widget_id, sender_id, created_at, updated_at)
+        select new.*, $5, $5
+        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) as new
+        on conflict on constraint contacts_sender_key do nothing
+        returning id, widget_id, sender_id",
+        &senders.iter().map(|_| ContactId::fresh(now).0).collect::<Vec<_>>(),
+        &senders.iter().map(|it| it.0.0).collect::<Vec<_>>(),
+        &senders.iter().map(|it| it.1.0).collect::<Vec<_>>(),
+        &senders.iter().map(|it| it.2).collect::<Vec<_>>() as &[&str],
+        now,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let made = rows.into_iter().map(|it| {
+        let known = Known { id: ContactId(it.id), name: None, referral: None, room: None };
+        ((WidgetId(it.widget_id), it.sender_id), known)
+    });
+    let mut known: HashMap<_, _> = made.collect();
+    known.extend(find_contacts(tx, senders, &known).await?);
+    Ok(known)
+}
+
+/// The contacts behind these senders, but for those that are known.
+async fn find_contacts(
+    tx: &mut PgConnection,
+    senders: Vec<(TenantId, WidgetId, &str)>,
+    known: &HashMap<(WidgetId, String), Known>,
+) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
+    let unknown = senders.into_iter().filter(|it| !known.contains_key(&(it.1, it.2.to_owned())));
+    let wanted = unknown.map(|(tenant, widget, sender)| Wanted { tenant, widget, external_id: "", sender });
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    Ok(look_up(tx, &wanted).await?.contacts)
 }
 
 /// A room that takes messages.
@@ -191,6 +221,8 @@ pub struct NewRoom {
     pub is_overflow: bool,
     pub close_reason: Option<CloseReason>,
     pub referral: Option<serde_json::Value>,
+    /// Messages of the contact that it begins with.
+    pub received: i32,
 }
 
 /// Opens rooms, one statement for all of them.
@@ -205,11 +237,13 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
     }
     sqlx::query!(
         "insert into rooms (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral,
-            opened_at, queued_at, place_at, closed_at)
-        select new.*, $10::timestamptz, case when queue_id is not null then $10::timestamptz end,
-            case when queue_id is not null then $10::timestamptz end, case when status = 'closed' then $10::timestamptz end
-        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::boolean[], $8::text[], $9::jsonb[])
-            as new (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral)",
+            unread, last_seq, unanswered_since, opened_at, queued_at, place_at, closed_at)
+        select new.*, received, case when received > 0 then $11::timestamptz end, $11::timestamptz,
+            case when queue_id is not null then $11::timestamptz end, case when queue_id is not null then $11::timestamptz end,
+            case when status = 'closed' then $11::timestamptz end
+        from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::boolean[], $8::text[], $9::jsonb[],
+            $10::integer[])
+            as new (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral, received)",
         column!(|it| it.tenant.0),
         column!(|it| it.id.0),
         column!(|it| it.widget.0),
@@ -219,6 +253,7 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
         column!(|it| it.is_held),
         column!(|it| it.close_reason) as &[Option<CloseReason>],
         column!(|it| it.referral.clone()) as &[Option<serde_json::Value>],
+        column!(|it| it.received),
         now,
     )
     .execute(tx)
@@ -236,17 +271,37 @@ pub struct Touched {
     pub received: i32,
 }
 
+/// What a contact's messages of a batch did.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct Wrote {
+    pub tenant: TenantId,
+    pub contact: ContactId,
+    pub at: Moment,
+    pub ad_message_at: Option<Moment>,
+}
+
 /// Moves `last_seq` and `unread` of the rooms that get messages, and notes who waits for whom: what the page wrote elsewhere is an
 /// answer. The rooms as they were, locked: they are taken in the order given, which must be that of their keys. With `only_open`,
 /// rooms that have been closed meanwhile are left out.
+///
+/// That contacts wrote opens their windows, takes up where they came from, and shows that we may answer them (Meta sends an app only
+/// what belongs to it).
 pub async fn mark_received(
     tx: &mut PgConnection,
     rooms: &[Touched],
     only_open: bool,
+    wrote: &[Wrote],
     now: Moment,
 ) -> sqlx::Result<HashMap<RoomId, OpenRoom>> {
     let rows = sqlx::query!(
-        r#"update rooms r
+        r#"with wrote as (
+            update contacts c
+            set last_inbound_at = greatest(c.last_inbound_at, w.at), ad_message_at = greatest(c.ad_message_at, w.ad_message_at),
+                referral = null, thread_owner = case when c.thread_owner_at < w.at then null else c.thread_owner end
+            from unnest($7::uuid[], $8::uuid[], $9::timestamptz[], $10::timestamptz[]) as w (tenant_id, id, at, ad_message_at)
+            where c.tenant_id = w.tenant_id and c.id = w.id)
+        update rooms r
         set last_seq = r.last_seq + t.messages, unread = r.unread + t.received,
             unanswered_since = case when t.received > 0 then coalesce(r.unanswered_since, $5) end,
             answered_at = case when t.received = 0 then $5::timestamptz end,
@@ -261,6 +316,10 @@ pub async fn mark_received(
         &rooms.iter().map(|it| it.received).collect::<Vec<_>>(),
         now,
         only_open,
+        &wrote.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.contact.0).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.at).collect::<Vec<_>>(),
+        &wrote.iter().map(|it| it.ad_message_at).collect::<Vec<_>>() as &[Option<Moment>],
     )
     .fetch_all(tx)
     .await?;
@@ -268,35 +327,6 @@ pub async fn mark_received(
         (RoomId(it.id), OpenRoom { id: RoomId(it.id), agent: it.agent_id.map(UserId), last_seq: it.last_seq })
     });
     Ok(rooms.collect())
-}
-
-/// What a contact's messages of a batch did.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the columns of the same names")]
-pub struct Wrote {
-    pub tenant: TenantId,
-    pub contact: ContactId,
-    pub at: Moment,
-    pub ad_message_at: Option<Moment>,
-}
-
-/// The contacts wrote: that opens their windows, takes up where they came from, and shows that we may answer them (Meta sends an
-/// app only what belongs to it).
-pub async fn mark_wrote(tx: &mut PgConnection, wrote: &[Wrote]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update contacts c
-        set last_inbound_at = greatest(c.last_inbound_at, w.at), ad_message_at = greatest(c.ad_message_at, w.ad_message_at), referral = null,
-            thread_owner = case when c.thread_owner_at < w.at then null else c.thread_owner end
-        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[]) as w (tenant_id, id, at, ad_message_at)
-        where c.tenant_id = w.tenant_id and c.id = w.id",
-        &wrote.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.contact.0).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.at).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.ad_message_at).collect::<Vec<_>>() as &[Option<Moment>],
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
 }
 
 /// The field (`email`, `phone`) that a contact was asked for last in their newest rooms and has not shared since.

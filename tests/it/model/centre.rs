@@ -10,7 +10,7 @@ use chatgate::{
     config::Settings,
     crew::{Crew, Step, Worker as _},
     db::bell::Bell,
-    ids::{QueueId, RoomId, TenantId, UserId, WidgetId},
+    ids::{MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
     queues::{
         AgentStatus, Dispatch, Mover,
         assign::Assigner,
@@ -20,7 +20,7 @@ use chatgate::{
     },
     rooms::{
         Place,
-        receive::{Inbound, receive},
+        receive::{self, Inbound},
     },
     seal::SealKey,
 };
@@ -373,6 +373,7 @@ impl<'m> Centre<'m> {
             .iter()
             .zip(0..)
             .map(|(contact, at)| Inbound {
+                id: MessageId::fresh(now),
                 tenant: self.tenant,
                 widget: self.widget,
                 sender: contact.to_string(),
@@ -381,13 +382,15 @@ impl<'m> Centre<'m> {
                 content: Content::Text { text: "hello".to_owned() },
                 reply_to: None,
                 referral: None,
-                place: Place::Queue { queue, held: None, limit: None },
             })
             .collect();
         let mut tx = chatgate::db::begin(&dispatch.db).await?;
         // Intake applies a sender's items one after the other, in whichever process.
         sqlx::query("select pg_advisory_xact_lock(16)").execute(&mut *tx).await?;
-        receive(&mut tx, &items, now).await?;
+        let mut looked = receive::look(&mut tx, &items, now).await?;
+        looked.lock(&mut tx, now).await?;
+        let places = HashMap::from([(self.widget, Place::Queue { queue, held: None, limit: None, greets: false })]);
+        looked.store(&mut tx, &places, now).await?;
         tx.commit().await
     }
 

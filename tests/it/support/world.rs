@@ -212,7 +212,7 @@ impl World {
     async fn check_nothing_is_left(&self) {
         assert_eq!(self.count("select count(*) from outbox").await, 0, "something is unsent");
         assert_eq!(
-            self.count("select count(*) from ledger where state in ('pending', 'parked')").await,
+            self.count("select count(*) from ledger_items where state in ('pending', 'parked')").await,
             0,
             "something is unapplied"
         );
