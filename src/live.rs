@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// Events that a slow stream of all of a tenant's events may be behind before it reads the log again.
-const KEPT: usize = 512;
+const KEPT: usize = 256;
 /// The same for an agent's, who sees few of them.
-const KEPT_FOR_AGENT: usize = 64;
+const KEPT_FOR_AGENT: usize = 32;
 /// Events read at once.
 const PAGE: i64 = 500;
 /// How often the log is looked at when nobody rings: the net for a lost ring.
@@ -90,7 +90,8 @@ impl Live {
     #[must_use]
     pub fn new(db: PgPool, bell: &Bell, crew: &Crew) -> Self {
         let live = Self { db, tails: Arc::default() };
-        let reader = LogReader { db: live.db.clone(), tails: Arc::clone(&live.tails), rings: bell.events() };
+        let reader =
+            LogReader { db: live.db.clone(), connection: None, tails: Arc::clone(&live.tails), rings: bell.events() };
         let stop = crew.stop_token();
         crew.spawn(async move {
             tokio::select! { () = reader.run() => {}, () = stop.cancelled() => {} }
@@ -174,6 +175,8 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Reads the logs that somebody follows.
 struct LogReader {
     db: PgPool,
+    /// Its own, once it has one: it keeps its plan.
+    connection: Option<PgConnection>,
     tails: Tails,
     rings: broadcast::Receiver<TenantId>,
 }
@@ -194,6 +197,7 @@ impl LogReader {
                     pause = (pause * 2).min(POLL);
                 }
                 Err(error) => {
+                    self.connection = None;
                     tracing::warn!(error = %error, "the event log cannot be read; trying again");
                     news = News { everybody: true, tenants: HashSet::new() };
                     tokio::time::sleep(POLL).await;
@@ -226,7 +230,7 @@ impl LogReader {
     }
 
     /// Reads on for those with news. Leaves in `news` who has more; true if that is only because a transaction had not ended.
-    async fn read(&self, news: &mut News) -> sqlx::Result<bool> {
+    async fn read(&mut self, news: &mut News) -> sqlx::Result<bool> {
         let due: Vec<(TenantId, Arc<Tail>)> = {
             let tails = unpoisoned(&self.tails);
             let due = tails.iter().filter(|it| news.everybody || news.tenants.contains(it.0));
@@ -237,7 +241,11 @@ impl LogReader {
             return Ok(false);
         }
         let after: Vec<_> = due.iter().map(|(tenant, tail)| (*tenant, *unpoisoned(&tail.at))).collect();
-        let read = store::list_news(&self.db, &after, PAGE).await?;
+        let connection = match &mut self.connection {
+            Some(it) => it,
+            none => none.insert(store::open_reader(&self.db).await?),
+        };
+        let read = store::list_news(connection, &after).await?;
         let tails: HashMap<TenantId, Arc<Tail>> = due.into_iter().collect();
         for (tenant, event) in read.events {
             if let Some(tail) = tails.get(&tenant) {

@@ -218,7 +218,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.assign), Some(bell.changes(Work::Queues)));
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
         // Rung when items have been applied: then there may be new contacts.
-        self.crew.hire(Arc::clone(&self.workers.profiles), Some(bell.changes(Work::Outbox)));
+        self.crew.hire(Arc::clone(&self.workers.profiles), None);
         self.crew.hire(Arc::clone(&self.workers.files), Some(self.workers.files.changes()));
         self.crew.hire(Arc::clone(&self.workers.tidy), None);
         self.crew.hire(Arc::clone(&self.workers.typist), Some(self.app.typing.changes()));

@@ -236,8 +236,9 @@ impl Intake {
         warn!(app.id = %app.id, "a webhook for app {} has a wrong signature", app.id);
         // The next right one takes it off the app's health at once.
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&app.id);
-        if let Err(error) = store::mark_bad_signature(&self.db, app.owner, app.id, self.clock.now()).await {
-            warn!(error = %error, "the wrong signature could not be noted");
+        match store::mark_bad_signature(&self.db, app.owner, app.id, self.clock.now()).await {
+            Ok(told) => told.into_iter().for_each(|it| self.bell.ring(Topic::Events(it))),
+            Err(error) => warn!(error = %error, "the wrong signature could not be noted"),
         }
         Err(Refused::BadSignature)
     }
@@ -405,8 +406,9 @@ impl Writer {
             return;
         }
         let (owners, apps): (Vec<_>, Vec<_>) = apps.into_iter().map(|it| (it.0, it.1.0)).unzip();
-        if let Err(error) = store::mark_events(&self.db, &owners, &apps, now).await {
-            warn!(error = %error, "the time of the last event could not be noted");
+        match store::mark_events(&self.db, &owners, &apps, now).await {
+            Ok(told) => told.into_iter().for_each(|it| self.bell.ring(Topic::Events(it))),
+            Err(error) => warn!(error = %error, "the time of the last event could not be noted"),
         }
     }
 }

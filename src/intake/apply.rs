@@ -170,7 +170,7 @@ impl Applier {
                 meter::applied(&items, &done, self.clock.now());
                 let tenants: HashSet<_> = items.iter().map(|it| it.tenant).collect();
                 tenants.into_iter().for_each(|it| self.bell.ring(Topic::Events(it)));
-                if wakes_senders || !opened.is_empty() {
+                if wakes_senders {
                     self.bell.ring(Topic::Outbox);
                 }
                 opened.into_iter().for_each(|it| self.bell.ring(Topic::Queues(it)));
@@ -242,7 +242,7 @@ struct Applied {
     done: Vec<Done>,
     /// Whose rooms were opened. Only these need an agent: most messages go into rooms that have one.
     opened: BTreeSet<TenantId>,
-    /// Whether a reply may go out by it that could not before.
+    /// Whether something may go out by it that could not before.
     wakes_senders: bool,
 }
 
@@ -284,6 +284,7 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
             let (came, messages): (Vec<_>, Vec<_>) = inbound.into_iter().unzip();
             let received = store(tx, &messages, now).await?;
             opened.extend(received.opened);
+            wakes_senders |= received.says;
             finished.extend(came.into_iter().zip(received.outcomes).map(|(item, received)| match received {
                 Received::Stored { room, message } => done_in(item, "applied", room, message),
                 Received::Duplicate { room, message } => done_in(item, "duplicate", room, message),

@@ -51,10 +51,61 @@ pub async fn find_app(db: &PgPool, key: &str) -> sqlx::Result<Option<StoredApp>>
 /// The callback was verified.
 /// Tells the tenants of its widgets, who may be setting them up at this moment; returns these tenants.
 pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<Vec<TenantId>> {
-    let mut tx = crate::db::begin(db).await?;
     sqlx::query!("update meta_apps set verified_at = $3 where tenant_id = $1 and id = $2", owner.0, app.0, now)
-        .execute(&mut *tx)
+        .execute(db)
         .await?;
+    tell_of_health(db, owner, app, now).await
+}
+
+/// Events came, rightly signed. Written at most once a second for each app. The first ones of all, and the first after wrong
+/// signatures, are told to the tenants of its widgets, who are returned.
+pub async fn mark_events(db: &PgPool, owners: &[Uuid], apps: &[Uuid], now: Moment) -> sqlx::Result<Vec<TenantId>> {
+    let noted = sqlx::query!(
+        r#"update meta_apps a
+        set last_event_at = $3::timestamptz, signature_failures = 0
+        from unnest($1::uuid[], $2::uuid[]) as it (owner, id)
+        join meta_apps old on old.tenant_id = it.owner and old.id = it.id
+        where a.tenant_id = it.owner
+          and a.id = it.id
+          and (a.last_event_at is null or a.last_event_at < $3::timestamptz - interval '1 second' or a.signature_failures > 0)
+        returning a.tenant_id, a.id, old.last_event_at is null or old.signature_failures > 0 as "is_news!""#,
+        owners,
+        apps,
+        now,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut told = Vec::new();
+    for it in noted.into_iter().filter(|it| it.is_news) {
+        told.extend(tell_of_health(db, TenantId(it.tenant_id), MetaAppId(it.id), now).await?);
+    }
+    Ok(told)
+}
+
+/// A signature was wrong. The first one is told to the tenants of the app's widgets, who are returned.
+pub async fn mark_bad_signature(
+    db: &PgPool,
+    owner: TenantId,
+    app: MetaAppId,
+    now: Moment,
+) -> sqlx::Result<Vec<TenantId>> {
+    let failures = sqlx::query_scalar!(
+        "update meta_apps
+        set signature_failures = signature_failures + 1, signature_failed_at = $3
+        where tenant_id = $1 and id = $2
+        returning signature_failures",
+        owner.0,
+        app.0,
+        now,
+    )
+    .fetch_optional(db)
+    .await?;
+    if failures == Some(1) { tell_of_health(db, owner, app, now).await } else { Ok(Vec::new()) }
+}
+
+/// Tells the tenants of an app's widgets how these are. A transaction of its own: whoever changes a widget locks it before its app.
+async fn tell_of_health(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<Vec<TenantId>> {
+    let mut tx = crate::db::begin(db).await?;
     let widgets = sqlx::query!(
         r#"select tenant_id as "tenant_id: TenantId", id as "id: WidgetId"
         from widgets
@@ -75,39 +126,6 @@ pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Mo
     tx.commit().await?;
     tenants.dedup();
     Ok(tenants)
-}
-
-/// Events came, rightly signed. Written at most once a second for each app.
-pub async fn mark_events(db: &PgPool, owners: &[Uuid], apps: &[Uuid], now: Moment) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update meta_apps a
-        set last_event_at = $3::timestamptz, signature_failures = 0
-        from unnest($1::uuid[], $2::uuid[]) as it (owner, id)
-        where a.tenant_id = it.owner
-          and a.id = it.id
-          and (a.last_event_at is null or a.last_event_at < $3::timestamptz - interval '1 second' or a.signature_failures > 0)",
-        owners,
-        apps,
-        now,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// A signature was wrong.
-pub async fn mark_bad_signature(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update meta_apps
-        set signature_failures = signature_failures + 1, signature_failed_at = $3
-        where tenant_id = $1 and id = $2",
-        owner.0,
-        app.0,
-        now,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
 
 /// Items of one kind that were settled at once, because nobody needs to apply them.

@@ -1,6 +1,6 @@
-//! Passwords: Argon2id, on as many threads as there are cores, so that a wave of logins cannot stop everything else.
+//! Passwords: Argon2id, on half of the cores, so that a wave of logins cannot stop everything else.
 //!
-//! The threads are ours and stay the same ones: each hash takes 19 MiB, and the C library keeps them for every thread that ever asked.
+//! The threads are ours and stay the same ones: each hash takes 19 MiB, and the allocator keeps them for every thread that ever asked.
 //! On tokio's threads for blocking work, 100 logins left 380 MiB resident.
 
 use std::{
@@ -16,10 +16,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::secret::Secret;
 
-/// Passwords waiting for a core, in one process; each core does some 20 a second. The rest is told to try again.
+/// Passwords waiting for their turn, in one process; each thread does some 20 a second. The rest is told to try again.
 const MAX_WAITING: usize = 200;
 
-/// Hashes and checks passwords; clones share the cores.
+/// Hashes and checks passwords; clones share the threads.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     jobs: mpsc::Sender<Job>,
@@ -37,7 +37,7 @@ impl Default for Passwords {
     fn default() -> Self {
         let (jobs, taken) = mpsc::channel::<Job>();
         let taken = Arc::new(Mutex::new(taken));
-        for _ in 0..thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+        for _ in 0..thread::available_parallelism().map_or(1, std::num::NonZero::get).div_ceil(2) {
             let taken = Arc::clone(&taken);
             let work = move || {
                 loop {

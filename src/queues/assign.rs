@@ -127,6 +127,8 @@ pub struct Assigned {
     pub rooms: usize,
     /// False if there may be more to give at once.
     pub is_done: bool,
+    /// Whether there may be a text to send.
+    pub says: bool,
 }
 
 /// Assigns what can be assigned now, a bounded number of rooms.
@@ -138,14 +140,16 @@ pub async fn assign(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx:
     store::lock_dispatch(&mut tx, tenant).await?;
     let agents = store::list_candidates(&mut tx, tenant, now).await?;
     let assigned = match agents.is_empty() {
-        true => Assigned { rooms: 0, is_done: true },
+        true => Assigned { rooms: 0, is_done: true, says: false },
         false => give(&mut tx, tenant, agents, now).await?,
     };
     tx.commit().await?;
     if assigned.rooms > 0 {
         // Not the queues' bell: nobody else has more to do by this.
         dispatch.bell.ring(Topic::Events(tenant));
-        dispatch.bell.ring(Topic::Outbox);
+        if assigned.says {
+            dispatch.bell.ring(Topic::Outbox);
+        }
         metrics::counter!("chatgate_rooms_assigned_total").increment(assigned.rooms as u64);
     }
     Ok(assigned)
@@ -163,7 +167,7 @@ async fn give(
     let facts: Vec<_> = waiting.iter().map(|it| it.fact.clone()).collect();
     let picked = pick(&facts, agents.clone(), now);
     if picked.is_empty() {
-        return Ok(Assigned { rooms: 0, is_done: true });
+        return Ok(Assigned { rooms: 0, is_done: true, says: false });
     }
     let given: Vec<_> = picked
         .iter()
@@ -186,12 +190,13 @@ async fn give(
     decisions::note(tx, now, &log).await?;
     let rooms: Vec<_> = given.iter().map(|it| it.room).collect();
     announce(tx, tenant, &rooms, now).await?;
-    for it in given.iter().filter(|it| it.offer_expires_at.is_none()) {
+    let is_active = |it: &&Given| it.offer_expires_at.is_none();
+    for it in given.iter().filter(is_active) {
         open(tx, tenant, it.room, it.agent, now).await?;
     }
     // Each queue brought as many rooms as its free agents have seats; where some were not given, others behind them may fit.
     let is_done = given.len() == found && i64::try_from(found).is_ok_and(|it| it < MOST_AT_ONCE);
-    Ok(Assigned { rooms: given.len(), is_done })
+    Ok(Assigned { rooms: given.len(), is_done, says: given.iter().any(|it| is_active(&it)) })
 }
 
 fn decision(tenant: TenantId, room: &WaitingRoom, picked: &Picked, why: &Grounds, now: Moment) -> NewDecision {

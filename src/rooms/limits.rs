@@ -72,6 +72,7 @@ mod tests {
             close_reason: None,
             referral: None,
             received: 1,
+            window_look_at: None,
         }
     }
 

@@ -189,6 +189,7 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
                 close_reason: Some(CloseReason::NoRoute),
                 referral: None,
                 received: 0,
+                window_look_at: None,
             };
             store::receive::insert_rooms(tx, std::slice::from_ref(&room), now).await?;
             room.id

@@ -16,6 +16,7 @@ use super::{
         self,
         receive::{Known, NewRoom, OpenRoom, Stored, Touched, Wanted, Wrote},
     },
+    window_watch,
 };
 use crate::{
     channels::{AttachmentKind, Content, Field},
@@ -77,8 +78,10 @@ pub enum Received {
 pub struct Batch {
     /// One outcome for each item, in their order.
     pub outcomes: Vec<Received>,
-    /// Whose rooms were opened by it: there may be somebody to assign, a text to send, a profile to ask for.
+    /// Whose rooms were opened by it: there may be somebody to assign.
     pub opened: BTreeSet<TenantId>,
+    /// Whether there may be a text to send.
+    pub says: bool,
 }
 
 /// A batch on its way: looked up, then locked, then stored.
@@ -180,9 +183,9 @@ impl Looked<'_> {
         now: Moment,
     ) -> sqlx::Result<Batch> {
         let mut new: HashSet<MessageId> = HashSet::new();
-        let mut opened = BTreeSet::new();
+        let mut batch = Batch { outcomes: Vec::new(), opened: BTreeSet::new(), says: false };
         if !self.fresh.is_empty() {
-            for message in self.store_fresh(tx, places, &mut opened, now).await? {
+            for message in self.store_fresh(tx, places, &mut batch, now).await? {
                 new.insert(message.view.id);
                 let external_id = message.view.external_id.clone().unwrap_or_default();
                 self.known.insert((message.widget, external_id), (message.view.id, message.view.room_id));
@@ -197,14 +200,15 @@ impl Looked<'_> {
                 Received::Duplicate { room, message }
             }
         });
-        Ok(Batch { outcomes: outcomes.collect(), opened })
+        batch.outcomes.extend(outcomes);
+        Ok(batch)
     }
 
     async fn store_fresh(
         &mut self,
         tx: &mut PgConnection,
         places: &HashMap<WidgetId, Place>,
-        opened_for: &mut BTreeSet<TenantId>,
+        batch: &mut Batch,
         now: Moment,
     ) -> sqlx::Result<Vec<NewMessage>> {
         let Self { fresh, known, early, talks, .. } = self;
@@ -229,7 +233,7 @@ impl Looked<'_> {
                 }
                 None => {
                     let place = &places[&it.widget];
-                    let room = open(it, place, talk.contact, referral, now);
+                    let room = open(it, place, talk, referral, now);
                     let open_room = OpenRoom { id: room.id, agent: None, last_seq: 0 };
                     match place {
                         Place::Queue { held: Some(closed), .. } | Place::Offline(closed) => {
@@ -267,7 +271,8 @@ impl Looked<'_> {
         let turned_away = limits::settle(&mut opened, &limits);
         told.retain(|it| turned_away.iter().all(|away| away.1 != it.1));
         let changed = if early.is_empty() { Vec::new() } else { apply_early(tx, &mut messages).await? };
-        opened_for.extend(opened.iter().map(|it| it.tenant));
+        batch.opened.extend(opened.iter().map(|it| it.tenant));
+        batch.says = !(told.is_empty() && unhandled.is_empty() && turned_away.is_empty());
         store::receive::insert_rooms(tx, &opened, now).await?;
         decisions::note_opened(tx, &opened, now).await?;
         if !opened.is_empty() {
@@ -395,7 +400,7 @@ async fn mark_referred(
     Ok(rooms.into_iter().filter(|it| opened.iter().all(|new| new.id != it.1)).collect())
 }
 
-fn open(it: &Inbound, place: &Place, contact: ContactId, referral: Option<serde_json::Value>, now: Moment) -> NewRoom {
+fn open(it: &Inbound, place: &Place, talk: &Talk, referral: Option<serde_json::Value>, now: Moment) -> NewRoom {
     let (status, queue, is_held, close_reason) = match place {
         Place::Queue { queue, held, .. } => (Status::Waiting, Some(queue.0), held.is_some(), None),
         Place::Offline(_) => (Status::Closed, None, false, Some(CloseReason::Offline)),
@@ -405,7 +410,7 @@ fn open(it: &Inbound, place: &Place, contact: ContactId, referral: Option<serde_
         tenant: it.tenant,
         id: RoomId::fresh(now),
         widget: it.widget,
-        contact,
+        contact: talk.contact,
         status,
         queue,
         is_held,
@@ -413,6 +418,7 @@ fn open(it: &Inbound, place: &Place, contact: ContactId, referral: Option<serde_
         close_reason,
         referral,
         received: 0,
+        window_look_at: Some(window_watch::first_look(talk.wrote_at, now)),
     }
 }
 

@@ -83,6 +83,12 @@ fn look(opened: Opened, human_agent: bool, now: Moment) -> Look {
     Look { is_closing, again_at: next.map_or(soonest, |next| next.min(soonest)) }
 }
 
+/// When to look at a new room for the first time, opened by what its contact wrote at `wrote_at`.
+pub(super) fn first_look(wrote_at: Moment, now: Moment) -> Moment {
+    let look = look(Opened { last_inbound_at: Some(wrote_at), ad_message_at: None }, true, now);
+    if look.is_closing { now } else { look.again_at }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +113,8 @@ mod tests {
         check(true, DAY - 60, true, 2 * DAY - 120);
         check(true, 6 * DAY, false, 7 * DAY - 60);
         check(true, 7 * DAY - 60, true, 8 * DAY - 120);
+        assert_eq!(first_look(minute(0), minute(1)), minute(DAY - 60));
+        assert_eq!(first_look(minute(0), minute(DAY - 1)), minute(DAY - 1), "at once");
         let silent = look(Opened::default(), true, minute(0));
         assert_eq!(silent, Look { is_closing: false, again_at: minute(DAY - 60) });
     }

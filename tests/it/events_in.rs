@@ -405,6 +405,8 @@ async fn policy_and_roles_are_the_widgets_health() {
                 tell_all(world, std::slice::from_ref(&body)).await;
             }
         };
+        // The first event of all is news by itself.
+        tell(json!({ "optin": { "ref": "hello" } })).await;
         let changes = kinds(world, "widget.health_changed").await;
         tell(json!({ "policy-enforcement": { "action": "block", "reason": "spam" } })).await;
         let (state, policy, _) = health().await;

@@ -2,7 +2,7 @@
 
 use chatgate::{channels::meta::signature, secret::Secret};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     Api, World,
@@ -101,6 +101,15 @@ async fn only_what_is_signed_with_the_apps_secret_comes_in() {
         let next = message("71", "m_2", "hi");
         assert_eq!(post(world, &path, Some(&sign(APP_SECRET, &next)), &next).await.status, 200);
         assert_eq!(count(world, "select signature_failures from meta_apps").await, 0);
+        // Told once when it began and once when it was over, not for each.
+        let told: Vec<_> =
+            world.events().await.into_iter().filter(|it| it["kind"] == "widget.health_changed").collect();
+        let states = |it: &Value| {
+            let checks = it["data"]["health"]["checks"].as_array().unwrap();
+            checks.iter().find(|it| it["name"] == "signature").map(|it| it["state"].clone())
+        };
+        let states: Vec<_> = told.iter().map(states).collect();
+        assert_eq!(states, [Some(json!("attention")), Some(json!("ok"))]);
         assert_eq!(post(world, "/webhooks/messenger/unknown", Some(&right), &body).await.problem(404), "not-found");
     })
     .await;

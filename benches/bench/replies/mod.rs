@@ -93,14 +93,30 @@ impl Bench<'_> {
         // Warm: connections, plans, caches.
         self.drain(1000, self.count / 4).await?;
         let mut best = 0.0_f64;
+        // As a loop would do it that waits for each answer before it posts the next.
+        let one_by_one = self.bare(1000, 1).await?;
+        table.row(vec![
+            "bare loop, one post after the other".to_owned(),
+            whole(one_by_one),
+            String::new(),
+            String::new(),
+        ]);
         for pages in [1, 100, 1000] {
-            let bare = self.bare(pages).await?;
+            let bare = self.bare(pages, AT_ONCE).await?;
             let drained = self.drain(pages, self.count).await?;
             best = best.max(drained);
             table.row(vec![format!("bare loop, {pages} Pages"), whole(bare), "1".to_owned(), String::new()]);
             let ratio = format!("{:.2}", drained / bare);
             table.row(vec![format!("drained, {pages} Pages"), whole(drained), ratio, String::new()]);
         }
+        let top = self.posted(f64::INFINITY).await?;
+        table.row(vec!["posted, as fast as answered".to_owned(), whole(top.rate), String::new(), top.spread()]);
+        for share in [0.25, 0.5] {
+            let at = self.posted(top.rate * share).await?;
+            let what = format!("posted, at {:.0} % of that", share * 100.0);
+            table.row(vec![what, whole(at.rate), String::new(), at.spread()]);
+        }
+        // Last: a Page that was dead is left alone for a while.
         let alive = self.drain(1000, self.count).await?;
         let page: String =
             sqlx::query_scalar("select page_id from widgets order by id limit 1").fetch_one(&self.db).await?;
@@ -110,27 +126,20 @@ impl Bench<'_> {
         let cost = format!("{:+.1} %", (with_dead / alive - 1.0) * 100.0);
         table.row(vec!["drained, 1000 Pages again".to_owned(), whole(alive), String::new(), String::new()]);
         table.row(vec!["the same, one of them dead".to_owned(), whole(with_dead), cost, String::new()]);
-        let top = self.posted(f64::INFINITY).await?;
-        table.row(vec!["posted, as fast as answered".to_owned(), whole(top.rate), String::new(), top.spread()]);
-        for share in [0.25, 0.5] {
-            let at = self.posted(top.rate * share).await?;
-            let what = format!("posted, at {:.0} % of that", share * 100.0);
-            table.row(vec![what, whole(at.rate), String::new(), at.spread()]);
-        }
         table.print();
         let odd = self.gateway.said();
         ensure!(!odd.contains("ERROR"), "the gateway complained: {odd}");
         Ok(())
     }
 
-    /// Posts the bodies that the gateway would, from memory.
-    async fn bare(&self, pages: usize) -> anyhow::Result<f64> {
+    /// Posts the bodies that the gateway would, from memory; so many under way at one time.
+    async fn bare(&self, pages: usize, at_once: usize) -> anyhow::Result<f64> {
         let page_ids: Vec<String> = sqlx::query_scalar("select page_id from widgets order by id limit $1")
             .bind(i64::try_from(pages)?)
             .fetch_all(&self.db)
             .await?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let free = Arc::new(Semaphore::new(AT_ONCE));
+        let free = Arc::new(Semaphore::new(at_once));
         let metadata = uuid::Uuid::nil();
         let began = Instant::now();
         for n in 0..self.count {
@@ -145,7 +154,7 @@ impl Bench<'_> {
                 drop((answer, place));
             });
         }
-        drop(free.acquire_many(u32::try_from(AT_ONCE)?).await?);
+        drop(free.acquire_many(u32::try_from(at_once)?).await?);
         Ok(self.count as f64 / began.elapsed().as_secs_f64())
     }
 

@@ -396,7 +396,12 @@ pub struct Given {
 pub async fn mark_given(tx: &mut PgConnection, tenant: TenantId, given: &[Given], now: Moment) -> sqlx::Result<()> {
     let agents: Vec<_> = given.iter().map(|it| it.agent.0).collect();
     sqlx::query!(
-        "update rooms r
+        "with busy as (
+            update agents
+            set idle_since = $5, given_at = $5
+            where tenant_id = $1
+              and user_id in (select user_id from agents where tenant_id = $1 and user_id = any($3) order by user_id for no key update))
+        update rooms r
         set status = case when g.expires_at is null then 'active' else 'offered' end,
             agent_id = g.agent_id,
             offer_expires_at = g.expires_at,
@@ -408,17 +413,6 @@ pub async fn mark_given(tx: &mut PgConnection, tenant: TenantId, given: &[Given]
         &given.iter().map(|it| it.room.0).collect::<Vec<_>>(),
         &agents,
         &given.iter().map(|it| it.offer_expires_at).collect::<Vec<_>>() as &[Option<Moment>],
-        now,
-    )
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "update agents
-        set idle_since = $3, given_at = $3
-        where tenant_id = $1
-          and user_id in (select user_id from agents where tenant_id = $1 and user_id = any($2) order by user_id for no key update)",
-        tenant.0,
-        &agents,
         now,
     )
     .execute(tx)

@@ -223,6 +223,7 @@ pub struct NewRoom {
     pub referral: Option<serde_json::Value>,
     /// Messages of the contact that it begins with.
     pub received: i32,
+    pub window_look_at: Option<Moment>,
 }
 
 /// Opens rooms, one statement for all of them.
@@ -237,13 +238,13 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
     }
     sqlx::query!(
         "insert into rooms (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral,
-            unread, last_seq, unanswered_since, opened_at, queued_at, place_at, closed_at)
-        select new.*, received, case when received > 0 then $11::timestamptz end, $11::timestamptz,
-            case when queue_id is not null then $11::timestamptz end, case when queue_id is not null then $11::timestamptz end,
-            case when status = 'closed' then $11::timestamptz end
+            window_look_at, unread, last_seq, unanswered_since, opened_at, queued_at, place_at, closed_at)
+        select new.*, received, case when received > 0 then $12::timestamptz end, $12::timestamptz,
+            case when queue_id is not null then $12::timestamptz end, case when queue_id is not null then $12::timestamptz end,
+            case when status = 'closed' then $12::timestamptz end
         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::boolean[], $8::text[], $9::jsonb[],
-            $10::integer[])
-            as new (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral, received)",
+            $10::timestamptz[], $11::integer[])
+            as new (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral, window_look_at, received)",
         column!(|it| it.tenant.0),
         column!(|it| it.id.0),
         column!(|it| it.widget.0),
@@ -253,6 +254,7 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
         column!(|it| it.is_held),
         column!(|it| it.close_reason) as &[Option<CloseReason>],
         column!(|it| it.referral.clone()) as &[Option<serde_json::Value>],
+        column!(|it| it.window_look_at) as &[Option<Moment>],
         column!(|it| it.received),
         now,
     )
