@@ -90,6 +90,11 @@ fn customers_write_as_in_messenger_and_faults_are_switched() {
 }
 
 #[test]
+fn an_agent_needs_no_mouse_in_a_browser() {
+    walks_the_demo("keys");
+}
+
+#[test]
 fn arabic_and_hebrew_are_read_from_right_to_left_in_a_browser() {
     walks_the_demo("rtl");
 }
