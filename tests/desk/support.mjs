@@ -72,6 +72,22 @@ export async function shot(name, page) {
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const RULES = { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] };
 
+/** Runs in the page: what stands outside the screen, or is wider than its box, without a way to scroll there. */
+function outside() {
+  const found = [];
+  const room = document.documentElement;
+  if (room.scrollWidth > innerWidth) found.push(`the page, ${room.scrollWidth} px wide`);
+  const may = (it) => it && it !== document.body && (['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(it).overflowX) || may(it.parentElement));
+  for (const it of document.body.querySelectorAll('*')) {
+    const box = it.getBoundingClientRect();
+    if (box.width < 2 || box.height < 2 || !it.checkVisibility({ visibilityProperty: true, opacityProperty: true }) || it.closest('.unseen, .skip')) continue;
+    const words = `${it.localName}.${[...it.classList].filter((name) => !name.startsWith('svelte-')).join('.')} ${it.textContent.trim().slice(0, 30)}`;
+    if ((box.right > innerWidth + 1 || box.left < -1) && !may(it.parentElement)) found.push(words);
+    else if (it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 0 && getComputedStyle(it).overflowX === 'visible' && it.matches('button, .bubble, .pill, label, h1, h2, dd, .notice, .button')) found.push(`${words} (cut)`);
+  }
+  return found.slice(0, 4);
+}
+
 /** Light, dark and narrow: a picture of each; what axe finds goes to `findings`. */
 export async function looks(name, page) {
   const size = page.viewportSize();
@@ -89,8 +105,8 @@ export async function looks(name, page) {
     const { violations } = await page.evaluate((rules) => globalThis.axe.run(document, rules), RULES);
     const found = violations.map((it) => `${it.id} (${it.nodes.map((node) => node.target.join(' ')).slice(0, 3).join('; ')})`);
     if (found.length > 0) findings.push(`${name}, ${look}: ${found.join(', ')}`);
-    const width = await page.evaluate(() => document.documentElement.scrollWidth);
-    if (width > page.viewportSize().width) findings.push(`${name}, ${look}: ${width} px wide`);
+    const out = await page.evaluate(outside);
+    if (out.length > 0) findings.push(`${name}, ${look}: outside the screen or their own box: ${out.join('; ')}`);
   }
   await page.setViewportSize(size);
   await page.emulateMedia({ colorScheme: 'light' });

@@ -352,7 +352,7 @@ await step('the admin writes a canned answer, hours, a queue, a person and a key
   await at('key-made', sue).getByRole('button', { name: 'Done' }).click();
   await looks('setup-api-keys', sue);
   await at('setup-incoming-chats', sue).click();
-  await sue.getByText('Acme page → Sales').waitFor();
+  await sue.getByRole('cell', { name: 'Acme page → Sales' }).waitFor();
   await looks('setup-incoming-chats', sue);
 });
 
@@ -445,6 +445,7 @@ await step('everything has a Turkish word', async () => {
   await at('language-tr', sue).click();
   await sue.getByTestId('tab-chats').filter({ hasText: 'Sohbetler' }).waitFor();
   equal(await sue.locator('html').getAttribute('lang'), 'tr', "the page's language");
+  equal(await sue.locator('html').getAttribute('dir'), 'ltr', "the page's direction");
   await sue.keyboard.press('Escape');
   await looks('board-turkish', sue);
 });

@@ -89,6 +89,16 @@ fn customers_write_as_in_messenger_and_faults_are_switched() {
     walks_the_demo("customer");
 }
 
+#[test]
+fn an_agent_needs_no_mouse_in_a_browser() {
+    walks_the_demo("keys");
+}
+
+#[test]
+fn arabic_and_hebrew_are_read_from_right_to_left_in_a_browser() {
+    walks_the_demo("rtl");
+}
+
 /// Runs one script against a story's gateway; its password is everybody's.
 async fn walks(world: &World, scripts: PathBuf, script: &'static str) {
     let (base, facebook) = (world.base.clone(), world.facebook.clone());

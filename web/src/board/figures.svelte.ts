@@ -5,11 +5,14 @@ import type { Live, LiveQueue } from '../api/types';
 export class Figures {
   byQueue = new SvelteMap<string, LiveQueue>();
 
-  /** Follows until the returned function is called. The browser connects again by itself. */
-  follow(): () => void {
+  /** Follows until the returned function is called. The browser connects again by itself. `onNews`: a queue or agent is new or gone. */
+  follow(onNews: () => void): () => void {
     const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
     const stream = new EventSource(`/api/v1/live?time_zone=${encodeURIComponent(zone)}`);
-    stream.addEventListener('snapshot', (event) => this.take(event.data as string, true));
+    stream.addEventListener('snapshot', (event) => {
+      this.take(event.data as string, true);
+      onNews();
+    });
     stream.addEventListener('changed', (event) => this.take(event.data as string, false));
     return () => stream.close();
   }

@@ -1,5 +1,6 @@
 // The desk's language: English is built in, others are loaded when chosen. A catalogue is a typed object, so a missing
 // text is a type error.
+import { directionOf } from './direction';
 import { en } from './en';
 
 /** A catalogue: English's shape, any words. */
@@ -24,8 +25,7 @@ class I18n {
   /** The chosen language, or the browser's. */
   async start() {
     const wanted = [localStorage.getItem(KEY), ...navigator.languages.map((it) => it.slice(0, 2))].find(isLanguage);
-    if (wanted && wanted !== 'en') await this.show(wanted).catch(() => {});
-    document.documentElement.lang = this.language;
+    await this.show(wanted ?? 'en').catch(() => {});
   }
 
   async choose(language: Language) {
@@ -37,6 +37,7 @@ class I18n {
     this.t = await LANGUAGES[language].load();
     this.language = language;
     document.documentElement.lang = language;
+    document.documentElement.dir = directionOf(language);
   }
 }
 export const i18n = new I18n();

@@ -33,6 +33,8 @@ class Rooms {
   closedIds = $state.raw<string[]>([]);
   /** The room on the screen. */
   selectedId = $state<string | null>(null);
+  /** Opened by key: its reply field takes the focus as soon as it is there. */
+  toWriteIn = $state<string | null>(null);
   /** Read at least once. */
   isLoaded = $state(false);
 
