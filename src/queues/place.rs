@@ -56,7 +56,7 @@ pub fn closed(route: &Route, now: Moment) -> Option<Closed> {
     })
 }
 
-/// The routes of widgets, ready for [`place`].
+/// The routes of widgets.
 ///
 /// # Errors
 /// The database's.
