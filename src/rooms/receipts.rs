@@ -55,7 +55,8 @@ pub enum Echoed {
 /// # Errors
 /// The database's.
 pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Result<Echoed> {
-    let wanted = Wanted { tenant: echo.tenant, widget: echo.widget, external_id: &echo.external_id, sender: "" };
+    let wanted =
+        Wanted { tenant: echo.tenant, widget: echo.widget, external_id: Some(&echo.external_id), sender: None };
     let known = store::receive::look_up(tx, &[wanted]).await?;
     let has_early = !known.early.is_empty();
     if let Some((message, room)) = known.messages.into_values().next() {

@@ -104,12 +104,12 @@ pub async fn look<'a>(tx: &mut PgConnection, items: &'a [Inbound], now: Moment) 
     let of = |it: &'a Inbound| Wanted {
         tenant: it.tenant,
         widget: it.widget,
-        external_id: &it.external_id,
-        sender: &it.sender,
+        external_id: Some(&it.external_id),
+        sender: Some(&it.sender),
     };
     // The messages that are answered are looked up together with those that may be there already.
     let answered =
-        items.iter().filter_map(|it| Some(Wanted { external_id: it.reply_to.as_ref()?, sender: "", ..of(it) }));
+        items.iter().filter_map(|it| Some(Wanted { external_id: Some(it.reply_to.as_ref()?), sender: None, ..of(it) }));
     let wanted: Vec<_> = items.iter().map(of).chain(answered).collect();
     let Stored { messages: known, early, mut contacts } = store::receive::look_up(tx, &wanted).await?;
     let mut seen = HashSet::new();

@@ -57,8 +57,9 @@ pub async fn notice(
     reply_to: Option<&str>,
     now: Moment,
 ) -> sqlx::Result<Noticed> {
-    let ids = [external_id].into_iter().chain(reply_to);
-    let wanted = ids.map(|external_id| Wanted { tenant: about.tenant, widget: about.widget, external_id, sender: "" });
+    let ids = [Some(external_id), reply_to].into_iter().filter(Option::is_some);
+    let wanted =
+        ids.map(|external_id| Wanted { tenant: about.tenant, widget: about.widget, external_id, sender: None });
     let found = known::look_up(tx, &wanted.collect::<Vec<_>>()).await?.messages;
     let find = |id: &str| found.get(&(about.widget, id.to_owned())).copied();
     if let Some((message, room)) = find(external_id) {

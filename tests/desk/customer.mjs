@@ -123,10 +123,11 @@ await step('chips and buttons are tapped; a text that would be markup is a text;
 await step('somebody else writes in another tab, and the list shows what is unread', async () => {
   await emre.goto(new URL(CUSTOMER_CHAT_URL.replace(/\d$/, '1'), SIM_URL).href);
   await says(`Emre here ${run}`, emre);
+  // Before somebody takes the chat: the opening text is the last line then.
+  await person('Emre Kaya').filter({ hasText: `Emre here ${run}` }).waitFor();
   await at('room-offered').waitFor();
   await at('accept').click();
   await at('chat-name').filter({ hasText: 'Emre' }).waitFor();
-  await person('Emre Kaya').filter({ hasText: `Emre here ${run}` }).waitFor();
   await emre.locator('.back').click();
   await person('Emre Kaya', emre).waitFor();
   await writes(`Hello Emre ${run}`);

@@ -20,6 +20,7 @@ const contiguous = async () => {
   const gap = found.findIndex((it, index) => index > 0 && it !== found[index - 1] + 1);
   equal(gap, -1, `gaps in ${found.join(' ')}`);
 };
+const toBeginning = (transcript) => transcript.evaluate((it) => { it.scrollTop = 0; });
 const api = (path) => ben.context().request.get(new URL(`/api/v1${path}`, CHATGATE_URL).href).then((it) => it.json());
 
 await step('the chat opens at its newest message, with little in the page', async () => {
@@ -35,15 +36,21 @@ await step('scrolling up reaches the oldest message, without a gap', async () =>
   let oldest = Infinity;
   let turns = 0;
   while (oldest > 1) {
-    await transcript.evaluate((it) => { it.scrollTop = 0; });
     const before = oldest;
-    await until(async () => (oldest = Math.min(...(await seqs()))) < before || oldest === 1, `something older than ${before}`);
+    // Again and again, as a hand would: while the end comes to rest, the list goes back there.
+    await until(async () => {
+      await toBeginning(transcript);
+      return (oldest = Math.min(...(await seqs()))) < before || oldest === 1;
+    }, `something older than ${before}`);
     await drawn(at('message', ben), 'messages');
     turns += 1;
     truthy(turns < 400, 'the end of the list');
   }
   await contiguous();
-  await ben.getByText('Message 1', { exact: true }).waitFor();
+  await until(async () => {
+    await toBeginning(transcript);
+    return ben.getByText('Message 1', { exact: true }).isVisible();
+  }, 'the first message of all');
   console.log(`        ${turns} turns`);
   await shot('oldest', ben);
 });
@@ -61,8 +68,10 @@ await step('the way back down has no gap either, and everything in between is th
 
 await step('something new does not pull a reader down, and is one button away', async () => {
   const transcript = at('transcript', ben);
-  await transcript.evaluate((it) => { it.scrollTop = 0; });
-  await until(async () => (await seqs()).includes(1), 'the oldest message');
+  await until(async () => {
+    await toBeginning(transcript);
+    return (await seqs()).includes(1);
+  }, 'the oldest message');
   const room = ben.url().split('/').pop();
   ada = await signIn('ada', 'admin@acme.test');
   const said = await ada.context().request.post(new URL(`/api/v1/rooms/${room}/notes`, CHATGATE_URL).href, { data: { text: 'Written elsewhere' } });

@@ -78,6 +78,10 @@ async fn the_handshake_echoes_the_challenge_to_the_right_token_only() {
 async fn only_what_is_signed_with_the_apps_secret_comes_in() {
     story(async |world| {
         let (path, _) = callback(world).await;
+        let health = async |world: &World| -> Vec<Value> {
+            world.events().await.into_iter().filter(|it| it["kind"] == "widget.health_changed").collect()
+        };
+        let before = health(world).await.len();
         let body = message("71", "m_1", "hi");
         let right = sign(APP_SECRET, &body);
         for wrong in [
@@ -102,8 +106,7 @@ async fn only_what_is_signed_with_the_apps_secret_comes_in() {
         assert_eq!(post(world, &path, Some(&sign(APP_SECRET, &next)), &next).await.status, 200);
         assert_eq!(count(world, "select signature_failures from meta_apps").await, 0);
         // Told once when it began and once when it was over, not for each.
-        let told: Vec<_> =
-            world.events().await.into_iter().filter(|it| it["kind"] == "widget.health_changed").collect();
+        let told = health(world).await.split_off(before);
         let states = |it: &Value| {
             let checks = it["data"]["health"]["checks"].as_array().unwrap();
             checks.iter().find(|it| it["name"] == "signature").map(|it| it["state"].clone())

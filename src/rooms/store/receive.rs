@@ -12,14 +12,14 @@ use crate::{
     rooms::{CloseReason, Status},
 };
 
-/// What came, or is answered, or who wrote: to be looked up. Empty texts are not looked for.
+/// What came, or is answered, or who wrote: to be looked up.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "the columns of the same names")]
 pub struct Wanted<'a> {
     pub tenant: TenantId,
     pub widget: WidgetId,
-    pub external_id: &'a str,
-    pub sender: &'a str,
+    pub external_id: Option<&'a str>,
+    pub sender: Option<&'a str>,
 }
 
 /// What is stored already.
@@ -56,8 +56,7 @@ pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Resu
             c.id as "contact_id?", c.name, c.referral, c.referral_at, r.id as "room_id?"
         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) with ordinality as w (tenant_id, widget_id, external_id, sender_id, nth)
         left join messages m
-          on w.external_id <> ''
-         and m.tenant_id = w.tenant_id
+          on m.tenant_id = w.tenant_id
          and m.widget_id = w.widget_id
          and hashtextextended(m.external_id, 0) = hashtextextended(w.external_id, 0)
          and hashtextextended(m.external_id, 1) = hashtextextended(w.external_id, 1)
@@ -68,19 +67,19 @@ pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Resu
             where tenant_id = w.tenant_id and widget_id = w.widget_id and external_id = w.external_id
             limit 1) as e on true
         left join contacts c
-          on w.sender_id <> '' and c.tenant_id = w.tenant_id and c.widget_id = w.widget_id and c.sender_id = w.sender_id
+          on c.tenant_id = w.tenant_id and c.widget_id = w.widget_id and c.sender_id = w.sender_id
         left join rooms r on r.tenant_id = c.tenant_id and r.contact_id = c.id and r.status <> 'closed'"#,
         &wanted.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
         &wanted.iter().map(|it| it.widget.0).collect::<Vec<_>>(),
-        &wanted.iter().map(|it| it.external_id).collect::<Vec<_>>() as &[&str],
-        &wanted.iter().map(|it| it.sender).collect::<Vec<_>>() as &[&str],
+        &wanted.iter().map(|it| it.external_id).collect::<Vec<_>>() as &[Option<&str>],
+        &wanted.iter().map(|it| it.sender).collect::<Vec<_>>() as &[Option<&str>],
     )
     .fetch_all(tx)
     .await?;
     let mut stored = Stored::default();
     for it in rows {
         let Some(wanted) = usize::try_from(it.nth - 1).ok().and_then(|nth| wanted.get(nth)) else { continue };
-        let key = |id: &str| (wanted.widget, id.to_owned());
+        let key = |id: Option<&str>| (wanted.widget, id.unwrap_or_default().to_owned());
         if let (Some(message), Some(room)) = (it.message_id, it.message_room_id) {
             stored.messages.insert(key(wanted.external_id), (MessageId(message), RoomId(room)));
         }
@@ -146,7 +145,8 @@ async fn find_contacts(
     known: &HashMap<(WidgetId, String), Known>,
 ) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
     let unknown = senders.into_iter().filter(|it| !known.contains_key(&(it.1, it.2.to_owned())));
-    let wanted = unknown.map(|(tenant, widget, sender)| Wanted { tenant, widget, external_id: "", sender });
+    let wanted =
+        unknown.map(|(tenant, widget, sender)| Wanted { tenant, widget, external_id: None, sender: Some(sender) });
     let wanted: Vec<_> = wanted.collect();
     if wanted.is_empty() {
         return Ok(HashMap::new());
