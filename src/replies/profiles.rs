@@ -1,5 +1,7 @@
 //! Names and pictures of contacts, asked for once and never waited for; and signs of life to them. Neither may fail a message.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use tracing::debug;
 
@@ -37,6 +39,8 @@ pub struct Profiles {
 
 impl Worker for Profiles {
     const NAME: &'static str = "profiles";
+    /// How long a new contact may be nameless: nobody rings for them.
+    const POLL: Duration = Duration::from_millis(250);
 
     async fn step(&self) -> anyhow::Result<Step> {
         let now = self.outgoing.clock.now();
