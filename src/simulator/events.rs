@@ -82,7 +82,7 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-/// JSON in Meta's form: non-ASCII as `\uXXXX` in lower-case hex, emoji as surrogate pairs, `/` as `\/`.
+/// JSON in Meta's form: non-ASCII as `\u` and four digits of lower-case hex, emoji as surrogate pairs, `/` as `\/`.
 fn escape(value: &Value) -> Vec<u8> {
     let mut out = String::new();
     for char in value.to_string().chars() {

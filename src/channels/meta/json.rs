@@ -50,7 +50,7 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The UTF-16 unit written as `\uXXXX` at `at`, if there is one.
+/// The UTF-16 unit written as `\u` and four hex digits at `at`, if there is one.
 fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit, digit| {

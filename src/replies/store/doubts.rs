@@ -6,6 +6,7 @@ use super::{SealedPage, send::Claim};
 use crate::{
     clock::Moment,
     ids::{MessageId, MetaAppId, RoomId, TenantId, WidgetId},
+    rooms::store::receive::{Wanted, look_up},
 };
 
 /// Remembers sends in doubt: each with when it was written at the earliest and at the latest.
@@ -128,21 +129,9 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
 
 /// Which of these channel ids belong to messages we have.
 pub async fn list_known(db: &PgPool, tenant: TenantId, widget: WidgetId, mids: &[String]) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!(
-        r#"select m.external_id as "external_id!"
-        from unnest($3::text[]) as wanted (external_id)
-        join messages m
-          on m.tenant_id = $1
-         and m.widget_id = $2
-         and hashtextextended(m.external_id, 0) = hashtextextended(wanted.external_id, 0)
-         and hashtextextended(m.external_id, 1) = hashtextextended(wanted.external_id, 1)
-         and m.external_id = wanted.external_id"#,
-        tenant.0,
-        widget.0,
-        mids,
-    )
-    .fetch_all(db)
-    .await
+    let wanted = mids.iter().map(|mid| Wanted { tenant, widget, external_id: Some(mid), sender: None });
+    let stored = look_up(&mut *db.acquire().await?, &wanted.collect::<Vec<_>>()).await?;
+    Ok(stored.messages.into_keys().map(|it| it.1).collect())
 }
 
 /// A message in doubt has not been sent, unless an echo says otherwise meanwhile. True if it was still in doubt.
