@@ -111,6 +111,7 @@ export const en = {
     you: 'You',
     unread: (count: number) => `${count} unread`,
     waits: 'Waiting for an answer',
+    late: 'Nobody has answered for too long',
     windowClosed: 'window closed',
     windowHuman: 'late answer',
     windowEnds: (left: string) => `${left} to answer`,

@@ -110,6 +110,7 @@ export const tr: Texts = {
     you: 'Siz',
     unread: (count) => `${count} okunmamış`,
     waits: 'Yanıt bekliyor',
+    late: 'Çok uzun süredir yanıt yok',
     windowClosed: 'süre doldu',
     windowHuman: 'geç yanıt',
     windowEnds: (left) => `yanıt için ${left}`,
