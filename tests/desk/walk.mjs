@@ -421,6 +421,11 @@ await step('the supervisor sees everybody, opens any chat, hands it over, and se
   await at('board-room', sue).filter({ hasText: 'Anna' }).getByRole('link').click();
   await message(`Cleo here ${run}`, sue).waitFor();
   await looks('supervisor-reads', sue);
+  equal(await at('composer', sue).count(), 0, 'reply fields of somebody who only looks on');
+  equal(await at('answer', sue).count(), 0, 'answers offered to somebody who only looks on');
+  await at('note-toggle', sue).click();
+  await writes(`I am watching ${run}`, sue);
+  await cleo.locator('[data-direction=note]').filter({ hasText: `I am watching ${run}` }).waitFor();
   await at('tab-board', sue).click();
   await at('board-room', sue).filter({ hasText: 'Anna' }).getByTestId('give').click();
   const option = at('give-agent', sue).locator('option').filter({ hasText: 'Ben' });
@@ -441,6 +446,16 @@ await step('everything has a Turkish word', async () => {
   equal(await sue.locator('html').getAttribute('dir'), 'ltr', "the page's direction");
   await sue.keyboard.press('Escape');
   await looks('board-turkish', sue);
+  // What the gateway says of a field, too.
+  await at('tab-setup', sue).click();
+  await at('setup-working-hours', sue).click();
+  await at('add', sue).click();
+  await at('hours-name', sue).fill(`Ankara ${run}`);
+  await at('hours-locale', sue).fill('?');
+  await at('save', sue).click();
+  await at('form-dialog', sue).getByText('tr ya da tr-TR gibi bir dil olmalı').waitFor();
+  await sue.keyboard.press('Escape');
+  await at('form-dialog', sue).waitFor({ state: 'detached' });
 });
 
 // ---- What customers may try ----------------------------------------------------------------------------------
