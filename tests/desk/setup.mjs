@@ -59,7 +59,7 @@ await step('what is wrong is said at its field, and the field is brought into vi
   await until(() => overflow.evaluate((it) => it === document.activeElement), 'the wrong field has the focus');
   equal(await overflow.getAttribute('aria-invalid'), 'true', 'the wrong field');
   const said = await overflow.evaluate((it) => it.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(' '));
-  matches(said, /is needed with overflow_after_s/, 'what stands at the field');
+  matches(said, /is needed with “Overflows after \(seconds\)”/, 'what stands at the field');
   await looks('queue-form-refused', sue);
 });
 
@@ -175,7 +175,7 @@ await step('what came in can be looked through, and what was set aside applied a
   await customer.locator('#send').click();
   await until(async () => (await api('GET', '/ledger?kind=message&state=applied')).items.length > 0, 'the message is applied');
   await at('setup-ledger').click();
-  const item = sue.locator('[data-testid=ledger-item][data-state=applied]').filter({ hasText: 'message' }).first();
+  const item = sue.locator('[data-testid=row][data-state=applied]').filter({ hasText: 'message' }).first();
   await item.waitFor();
   await looks('ledger', sue);
   await item.getByTestId('ledger-show').click();
@@ -189,7 +189,7 @@ await step('what came in can be looked through, and what was set aside applied a
   await until(async () => (await api('GET', '/ledger?state=parked,ignored')).items.length > 0, 'it is set aside');
   const { state } = (await api('GET', '/ledger?state=parked,ignored')).items[0];
   await at('ledger-state').selectOption(state);
-  await sue.locator(`[data-testid=ledger-item][data-state=${state}]`).first().getByTestId('ledger-show').click();
+  await sue.locator(`[data-testid=row][data-state=${state}]`).first().getByTestId('ledger-show').click();
   await at('ledger-dialog').getByText(`news_${run}`).first().waitFor();
   await at('ledger-replay').click();
   await until(async () => (await api('GET', '/audit-log')).items.some((it) => it.action === 'ledger_item.replayed'), 'it was applied again');
