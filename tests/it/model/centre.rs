@@ -388,9 +388,10 @@ impl<'m> Centre<'m> {
         // Intake applies a sender's items one after the other, in whichever process.
         sqlx::query("select pg_advisory_xact_lock(16)").execute(&mut *tx).await?;
         let mut looked = receive::look(&mut tx, &items, now).await?;
-        looked.lock(&mut tx, now).await?;
+        looked.lock(&mut tx).await?;
         let places = HashMap::from([(self.widget, Place::Queue { queue, held: None, limit: None, greets: false })]);
-        looked.store(&mut tx, &places, now).await?;
+        let stored = looked.store(&mut tx, &places, now).await?;
+        assert!(stored.is_some(), "locked rooms stay as they are");
         tx.commit().await
     }
 
