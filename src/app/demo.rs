@@ -143,5 +143,12 @@ async fn fill(admin: &Client) -> anyhow::Result<()> {
     admin
         .create("/incoming-chats", json!({ "name": "Acme page to Sales", "widget_id": widget["id"], "queue_id": queue["id"], "enabled": true }))
         .await?;
+    for (shortcut, text) in [
+        ("hours", "We are here from Monday to Friday, nine to six."),
+        ("order", "May I have your order number, {first_name}? It begins with a 4."),
+        ("thanks", "You are welcome, {first_name}. Have a good day!"),
+    ] {
+        admin.create("/canned-answers", json!({ "shortcut": shortcut, "text": text })).await?;
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //
 // Environment and exit codes: see walk.mjs.
 
-import { CUSTOMER_CHAT_URL, SIM_URL, end, equal, faults, findings, goReady, looks, open, run, signIn, step, until } from './support.mjs';
+import { CUSTOMER_CHAT_URL, SIM_URL, end, equal, faults, findings, goReady, looks, open, run, signIn, step, until, says as customerSays, writes as agentWrites } from './support.mjs';
 
 const DESKTOP = { width: 1366, height: 820 };
 const anna = await open('anna', DESKTOP);
@@ -13,15 +13,8 @@ const bubble = (text, page = anna) => page.locator('.bubble').filter({ hasText: 
 const line = (text, page = anna) => page.locator('.line').filter({ hasText: text });
 const message = (text) => at('message').filter({ hasText: text });
 const person = (name, page = anna) => page.locator('.person-row').filter({ hasText: name });
-async function says(text, page = anna) {
-  await page.locator('#text').fill(text);
-  await page.locator('#text').press('Enter');
-  await bubble(text, page).first().waitFor();
-}
-async function writes(text) {
-  await at('composer').fill(text);
-  await at('composer').press('Enter');
-}
+const says = (text, page = anna) => customerSays(page, text);
+const writes = (text, page = ben) => agentWrites(page, text);
 
 await step('the list has the people of each Page, and nobody is chosen', async () => {
   await anna.goto(new URL('/', SIM_URL).href);
@@ -104,6 +97,29 @@ await step('several files are sent at once, with their names', async () => {
   await anna.locator('.card a').filter({ hasText: 'invoice_4711.txt' }).waitFor();
   await at('attachment').filter({ hasText: 'order.txt' }).waitFor();
   await at('attachment').filter({ hasText: 'invoice_4711.txt' }).waitFor();
+});
+
+await step('files are pasted and dropped anywhere, and what is no file stays a text', async () => {
+  /** Pastes or drops a file, as the browser would tell of it; whether the browser is left to do its own. */
+  const hands = (how, name, text) => anna.evaluate(([how, name, text]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([name], name, { type: 'text/plain' }));
+    if (text) data.setData('text/plain', text);
+    const options = { bubbles: true, cancelable: true, clipboardData: data, dataTransfer: data };
+    if (how === 'paste') return document.querySelector('#text').dispatchEvent(new ClipboardEvent('paste', options));
+    const place = document.querySelector('#lines');
+    if (place.dispatchEvent(new DragEvent('dragover', options))) return true;
+    return place.dispatchEvent(new DragEvent('drop', options));
+  }, [how, name, text]);
+  equal(await hands('paste', 'pasted.txt'), false, 'the paste is not also the browser’s');
+  await anna.locator('.card a').filter({ hasText: 'pasted.txt' }).waitFor();
+  equal(await hands('drop', 'dropped.txt'), false, 'the drop does not replace the page');
+  await anna.locator('.card a').filter({ hasText: 'dropped.txt' }).waitFor();
+  await at('attachment').filter({ hasText: 'pasted.txt' }).waitFor();
+  await at('attachment').filter({ hasText: 'dropped.txt' }).waitFor();
+  // Office programs paste a picture of the text beside it.
+  equal(await hands('paste', 'picture of a text.txt', 'the text'), true, 'words are the browser’s to paste');
+  equal(await anna.locator('.card a').filter({ hasText: 'picture' }).count(), 0, 'files sent with words');
 });
 
 await step('chips and buttons are tapped; a text that would be markup is a text; addresses are links', async () => {

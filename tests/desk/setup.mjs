@@ -2,18 +2,12 @@
 //
 // Environment and exit codes: see walk.mjs.
 
-import { createHmac } from 'node:crypto';
-import { CHATGATE_URL, CUSTOMER_CHAT_URL, SIM_URL, end, equal, faults, findings, looks, matches, open, run, signIn, step, truthy, until } from './support.mjs';
+import { ANNA, CHATGATE_URL, CUSTOMER_CHAT_URL, SIM_URL, api as demo, end, equal, faults, findings, looks, matches, open, run, signIn, step, tells, until } from './support.mjs';
 
-const PAGE = '100200300400500';
 let sue;
 const at = (id, page = sue) => page.getByTestId(id);
 const row = (text) => sue.getByRole('row').filter({ hasText: text });
-const api = async (method, path, body) => {
-  const answer = await sue.context().request.fetch(new URL(`/api/v1${path}`, CHATGATE_URL).href, { method, data: body });
-  truthy(answer.ok(), `${method} ${path} (${answer.status()} ${await answer.text()})`);
-  return answer.status() === 204 ? null : answer.json();
-};
+const api = (...call) => demo(sue, ...call);
 
 await step('the admin signs in', async () => {
   sue = await signIn('sue', 'sue@demo.test');
@@ -65,7 +59,7 @@ await step('what is wrong is said at its field, and the field is brought into vi
   await until(() => overflow.evaluate((it) => it === document.activeElement), 'the wrong field has the focus');
   equal(await overflow.getAttribute('aria-invalid'), 'true', 'the wrong field');
   const said = await overflow.evaluate((it) => it.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(' '));
-  matches(said, /is needed with overflow_after_s/, 'what stands at the field');
+  matches(said, /is needed with “Overflows after \(seconds\)”/, 'what stands at the field');
   await looks('queue-form-refused', sue);
 });
 
@@ -181,7 +175,7 @@ await step('what came in can be looked through, and what was set aside applied a
   await customer.locator('#send').click();
   await until(async () => (await api('GET', '/ledger?kind=message&state=applied')).items.length > 0, 'the message is applied');
   await at('setup-ledger').click();
-  const item = sue.locator('[data-testid=ledger-item][data-state=applied]').filter({ hasText: 'message' }).first();
+  const item = sue.locator('[data-testid=row][data-state=applied]').filter({ hasText: 'message' }).first();
   await item.waitFor();
   await looks('ledger', sue);
   await item.getByTestId('ledger-show').click();
@@ -191,15 +185,11 @@ await step('what came in can be looked through, and what was set aside applied a
   await sue.keyboard.press('Escape');
   await at('ledger-dialog').waitFor({ state: 'detached' });
   // Something that no gateway of today knows, signed as Facebook would.
-  const body = JSON.stringify({ object: 'page', entry: [{ id: PAGE, time: 1, messaging: [{ sender: { id: '7100200300400500' }, recipient: { id: PAGE }, timestamp: Date.now(), [`news_${run}`]: {} }] }] });
-  const { callback_url } = await api('GET', `/widgets/${(await api('GET', '/widgets')).items[0].id}/callback`);
-  const signature = createHmac('sha256', 'demo-app-secret-demo-app-secret-00').update(body).digest('hex');
-  const took = await sue.context().request.post(callback_url, { headers: { 'content-type': 'application/json', 'x-hub-signature-256': `sha256=${signature}` }, data: Buffer.from(body) });
-  truthy(took.ok(), `the delivery is taken (${took.status()})`);
+  await tells(sue, ANNA, [{ [`news_${run}`]: {} }]);
   await until(async () => (await api('GET', '/ledger?state=parked,ignored')).items.length > 0, 'it is set aside');
   const { state } = (await api('GET', '/ledger?state=parked,ignored')).items[0];
   await at('ledger-state').selectOption(state);
-  await sue.locator(`[data-testid=ledger-item][data-state=${state}]`).first().getByTestId('ledger-show').click();
+  await sue.locator(`[data-testid=row][data-state=${state}]`).first().getByTestId('ledger-show').click();
   await at('ledger-dialog').getByText(`news_${run}`).first().waitFor();
   await at('ledger-replay').click();
   await until(async () => (await api('GET', '/audit-log')).items.some((it) => it.action === 'ledger_item.replayed'), 'it was applied again');

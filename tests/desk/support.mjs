@@ -1,5 +1,6 @@
 // What the walks share: a browser, steps that say what is missing, pictures, accessibility.
 
+import { createHmac } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -44,6 +45,28 @@ export async function open(name, viewport = { width: 1366, height: 820 }) {
   return page;
 }
 
+/** What the signed-in person's API answers. */
+export async function api(page, method, path, body) {
+  const answer = await page.context().request.fetch(new URL(`/api/v1${path}`, CHATGATE_URL).href, { method, data: body });
+  truthy(answer.ok(), `${method} ${path} (${answer.status()} ${await answer.text()})`);
+  return answer.status() === 204 ? null : answer.json();
+}
+
+/** The demo's Page, its first customer and its app's secret. */
+const PAGE = '100200300400500';
+export const ANNA = '7100200300400500';
+const SECRET = 'demo-app-secret-demo-app-secret-00';
+
+/** Brings events of a person, signed as Facebook would; an admin knows where to. */
+export async function tells(admin, psid, events) {
+  const messaging = events.map((it) => ({ sender: { id: psid }, recipient: { id: PAGE }, timestamp: Date.now(), ...it }));
+  const body = JSON.stringify({ object: 'page', entry: [{ id: PAGE, time: Date.now(), messaging }] });
+  const { callback_url } = await api(admin, 'GET', `/widgets/${(await api(admin, 'GET', '/widgets')).items[0].id}/callback`);
+  const signature = createHmac('sha256', SECRET).update(body).digest('hex');
+  const took = await admin.context().request.post(callback_url, { headers: { 'content-type': 'application/json', 'x-hub-signature-256': `sha256=${signature}` }, data: Buffer.from(body) });
+  truthy(took.ok(), `the delivery is taken (${took.status()})`);
+}
+
 /** A person at the desk, signed in. */
 export async function signIn(name, email) {
   const page = await open(name);
@@ -53,6 +76,19 @@ export async function signIn(name, email) {
   await page.getByTestId('desk').waitFor();
   await live(page);
   return page;
+}
+
+/** The customer writes, and sees it. */
+export async function says(page, text) {
+  await page.locator('#text').fill(text);
+  await page.locator('#text').press('Enter');
+  await page.locator('.bubble').filter({ hasText: text }).first().waitFor();
+}
+
+/** The agent writes. */
+export async function writes(page, text) {
+  await page.getByTestId('composer').fill(text);
+  await page.getByTestId('composer').press('Enter');
 }
 
 export const live = (page) => page.locator('[data-testid=stream-state][data-state=live]').waitFor({ state: 'attached' });

@@ -7,7 +7,7 @@
 // (default /usr/bin/chromium), STEP_MS (default 30000), CLOSING_TEXT (what the customer must read at the end).
 // Ends with 0 when everything was there, 1 with one line at the first thing that was not, 2 for wrong usage.
 
-import { CHATGATE_URL, CLOSING_TEXT, CUSTOMER_CHAT_URL, PASSWORD, SIM_URL, TENANT, end, equal, faults, findings, goReady, live, looks, matches, open, run, shot, signIn, step, truthy, until } from './support.mjs';
+import { CHATGATE_URL, CLOSING_TEXT, CUSTOMER_CHAT_URL, PASSWORD, SIM_URL, TENANT, api, end, equal, faults, findings, goReady, live, looks, matches, open, run, shot, signIn, step, tells, truthy, until, says as customerSays, writes as agentWrites } from './support.mjs';
 
 const DELIVERED = ['sent', 'delivered', 'read'];
 const question = `Is my order on its way? ${run}`;
@@ -22,16 +22,9 @@ const bubble = (text, page = customer) => page.locator('.bubble').filter({ hasTe
 let cleo;
 let sue;
 
-async function says(text, page = customer) {
-  await page.locator('#composer textarea').first().fill(text);
-  await page.locator('#send').click();
-  await bubble(text, page).first().waitFor();
-}
+const says = (text, page = customer) => customerSays(page, text);
 
-async function writes(text, page = desk) {
-  await at('composer', page).fill(text);
-  await at('composer', page).press('Enter');
-}
+const writes = (text, page = desk) => agentWrites(page, text);
 
 // ---- Signing in ----------------------------------------------------------------------------------------------
 
@@ -242,25 +235,8 @@ await step('a tag is set and a contact corrected', async () => {
   await at('contact-phone').fill('+12025550199');
   await at('contact-save').click();
   await at('contact-save').waitFor({ state: 'hidden' });
-});
-
-await step('a reply that has not seen the newest message is held back', async () => {
-  const late = `Before I saw that ${run}`;
-  // The answer to the request is what counts here: the stream is held up, so that the desk cannot know.
-  await desk.route('**/api/v1/rooms/*/messages', async (route) => {
-    if (route.request().method() !== 'POST') return route.continue();
-    const body = route.request().postDataJSON();
-    await route.continue({ postData: JSON.stringify({ ...body, seen_seq: 1 }) });
-  });
-  await says(`And another thing ${run}`);
-  await message(`And another thing ${run}`).waitFor();
-  await writes(late);
-  await at('held').waitFor();
-  equal(await bubble(late).count(), 0, 'replies the customer got');
-  await desk.unroute('**/api/v1/rooms/*/messages');
-  await at('send-anyway').click();
-  await bubble(late).waitFor();
-  equal(await bubble(late).count(), 1, 'replies the customer got');
+  await at('details').getByText('entered by Ben').waitFor();
+  equal(await at('details').getByText('shared by the customer').count(), 1, 'what the customer shared themselves');
 });
 
 // ---- A lost line, a lost session -----------------------------------------------------------------------------
@@ -284,16 +260,28 @@ await step('a lost connection is shown, heals without a gap, and nothing typed i
   equal(await bubble(offline).count(), 1, 'how often the customer has it');
 });
 
-await step('the end of a session asks for the password above the desk, and typed text stays', async () => {
+await step('the end of a session asks for the password above the desk; what is typed stays, what was on its way goes out', async () => {
+  // Held up until the next text is typed; what says that somebody types would find out first.
+  let letGo;
+  const held = new Promise((done) => (letGo = done));
+  await desk.route('**/typing', (route) => route.abort());
+  await desk.route('**/api/v1/rooms/*/messages', async (route) => (await held, route.continue()), { times: 1 });
+  await writes(`on its way ${run}`);
   await at('composer').fill(`typed before ${run}`);
   await desk.context().clearCookies();
-  await at('details').getByRole('button', { name: 'sales', exact: true }).click();
+  letGo();
   await at('session-ended').waitFor();
+  await desk.unroute('**/typing');
+  // Two Escapes close other dialogs in any browser; without a session there is nothing behind this one.
+  for (let turn = 0; turn < 3; turn += 1) await desk.keyboard.press('Escape');
+  await at('login-password').waitFor();
   await looks('session-ended', desk);
   await at('login-password').fill(PASSWORD);
   await at('login-submit').click();
   await at('session-ended').waitFor({ state: 'detached' });
   equal(await at('composer').inputValue(), `typed before ${run}`, 'the text typed before');
+  await bubble(`on its way ${run}`).waitFor();
+  equal(await bubble(`on its way ${run}`).count(), 1, 'how often the customer has what was on its way');
   await at('composer').fill('');
   await says(`After the session ${run}`);
   await message(`After the session ${run}`).waitFor();
@@ -428,6 +416,11 @@ await step('the supervisor sees everybody, opens any chat, hands it over, and se
   await at('board-room', sue).filter({ hasText: 'Anna' }).getByRole('link').click();
   await message(`Cleo here ${run}`, sue).waitFor();
   await looks('supervisor-reads', sue);
+  equal(await at('composer', sue).count(), 0, 'reply fields of somebody who only looks on');
+  equal(await at('answer', sue).count(), 0, 'answers offered to somebody who only looks on');
+  await at('note-toggle', sue).click();
+  await writes(`I am watching ${run}`, sue);
+  await cleo.locator('[data-direction=note]').filter({ hasText: `I am watching ${run}` }).waitFor();
   await at('tab-board', sue).click();
   await at('board-room', sue).filter({ hasText: 'Anna' }).getByTestId('give').click();
   const option = at('give-agent', sue).locator('option').filter({ hasText: 'Ben' });
@@ -448,21 +441,33 @@ await step('everything has a Turkish word', async () => {
   equal(await sue.locator('html').getAttribute('dir'), 'ltr', "the page's direction");
   await sue.keyboard.press('Escape');
   await looks('board-turkish', sue);
+  // What the gateway says of a field, too.
+  await at('tab-setup', sue).click();
+  await at('setup-working-hours', sue).click();
+  await at('add', sue).click();
+  await at('hours-name', sue).fill(`Ankara ${run}`);
+  await at('hours-locale', sue).fill('?');
+  await at('save', sue).click();
+  await at('form-dialog', sue).getByText('tr ya da tr-TR gibi bir dil olmalı').waitFor();
+  await sue.keyboard.press('Escape');
+  await at('form-dialog', sue).waitFor({ state: 'detached' });
 });
 
 // ---- What customers may try ----------------------------------------------------------------------------------
 
-await step('markup and scripts in names, texts, titles, payloads and links stay text', async () => {
-  const evil = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
+/** Markup that would leave an attribute, an element, and a text. */
+const EVIL = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1<\/script>';
+
+await step('markup and scripts in names, texts, titles, payloads, file names and links stay text', async () => {
   await customer.goto(new URL('/', SIM_URL).href);
   await customer.locator('details.new summary').first().click();
   const form = customer.locator('.new form').first();
   const inputs = form.locator('input');
-  await inputs.nth(0).fill(`Mallory${evil}`);
+  await inputs.nth(0).fill(`Mallory${EVIL}`);
   await inputs.nth(1).fill(run);
   await form.locator('button').first().click();
   await customer.getByText('You are Mallory').waitFor();
-  await says(`javascript:alert(1) data:text/html,<script>alert(1)</script> https://example.com/${run} ${evil}`);
+  await says(`javascript:alert(1) data:text/html,<script>alert(1)</script> https://example.com/${run} ${EVIL}`);
   const page = await Promise.any([desk, cleo].map((it) => at('room-offered', it).waitFor().then(() => it)));
   await at('accept', page).click();
   // Waited for, because the transcript may be drawn anew between two looks.
@@ -471,10 +476,49 @@ await step('markup and scripts in names, texts, titles, payloads and links stay 
   const links = await link.evaluateAll((all) => all.map((it) => [it.href, it.rel, it.target]));
   equal(JSON.stringify(links), JSON.stringify([[`https://example.com/${run}`, 'noopener noreferrer nofollow', '_blank']]), 'the links in the message');
   await at('details', page).getByText('Mallory').first().waitFor();
+  // File names, both ways, and what an agent's own buttons carry.
+  await customer.locator('#file').setInputFiles({ name: `${EVIL}.txt`, mimeType: 'text/plain', buffer: Buffer.from('x') });
+  await page.locator('[data-testid=message][data-direction=inbound] [data-testid=attachment][data-type=file]').last().waitFor();
+  await at('attach-input', page).setInputFiles({ name: `${EVIL}.txt`, mimeType: 'text/plain', buffer: Buffer.from('x') });
+  await at('upload', page).and(page.locator('[data-state=ready]')).waitFor();
+  await shot('xss-upload', page);
+  await at('send', page).click();
+  await customer.locator('.line.page .card a').last().waitFor();
+  const room = page.url().split('/').pop();
+  const content = { kind: 'quick_replies', text: `Which? ${EVIL}`, replies: [{ title: '<svg onload=hack()>', payload: EVIL }] };
+  await api(page, 'POST', `/rooms/${room}/messages`, { content });
+  await customer.locator('.chip').filter({ hasText: '<svg onload=hack()>' }).click();
+  await message('<svg onload=hack()>', page).last().waitFor();
+  for (const url of ['javascript:hack()', 'data:text/html,<script>hack()</script>', 'vbscript:x']) {
+    const data = { content: { kind: 'buttons', text: 'x', buttons: [{ type: 'url', title: 'x', url }] } };
+    const refused = await page.context().request.post(new URL(`/api/v1/rooms/${room}/messages`, CHATGATE_URL).href, { data });
+    equal(refused.status(), 422, `a button to ${url}`);
+  }
+  // What no simulator sends, but Facebook might bring.
+  const psid = (await api(page, 'GET', `/rooms/${room}`)).contact.sender_id;
+  const attachments = [
+    { type: 'fallback', title: `A link ${EVIL}`, payload: { url: 'javascript:hack()', title: `A link ${EVIL}` } },
+    { type: 'location', title: `A place ${EVIL}`, url: 'javascript:hack()', payload: { coordinates: { lat: 41, long: 29 } } },
+    { type: 'image', payload: { url: 'javascript:hack()' } },
+    { type: EVIL, payload: { url: 'data:text/html,<script>hack()</script>', title: EVIL } },
+  ];
+  const referral = { ref: EVIL, source: 'ADS', type: 'OPEN_THREAD', ad_id: EVIL, ads_context_data: { ad_title: EVIL, photo_url: 'javascript:hack()' } };
+  await tells(sue, psid, [
+    { message: { mid: `m_evil_${run}`, attachments } },
+    { postback: { mid: `m_evil_postback_${run}`, title: `Pressed ${EVIL}`, payload: EVIL, referral } },
+    { reaction: { mid: `m_evil_${run}`, reaction: 'other', emoji: EVIL, action: 'react' } },
+  ]);
+  await message(`A link ${EVIL}`, page).waitFor();
+  await message(`Pressed ${EVIL}`, page).waitFor();
+  const hrefs = await at('transcript', page).locator('a').evaluateAll((all) => all.map((it) => new URL(it.href).protocol));
+  equal(hrefs.filter((it) => !['http:', 'https:'].includes(it)).join(' '), '', 'where links lead');
   await shot('xss', page);
-  for (const it of [desk, cleo, sue]) {
+  await at('tab-board', sue).click();
+  await at('board-room', sue).filter({ hasText: 'Mallory' }).waitFor();
+  for (const it of [desk, cleo, sue, customer]) {
     equal(await it.evaluate(() => window.hacked), undefined, 'what a script of the customer did');
-    equal(await it.locator('img[onerror], script:not([src])').count(), 0, 'elements made from texts');
+    equal(await it.locator('[onerror], [onload], script:not([src])').count(), 0, 'elements made from texts');
+    equal(await it.locator('a[href^="javascript:" i], a[href^="data:" i]').count(), 0, 'links that would do something');
   }
 });
 

@@ -4,10 +4,20 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use super::commands::{chatgate, free_port, home, start};
-use crate::support::{logs::PASSWORD, story, world::World};
+use serde_json::json;
+
+use super::{
+    commands::{chatgate, free_port, home, start},
+    events_in::{PAGE_INBOX, passed, tell},
+};
+use crate::support::{
+    logs::PASSWORD,
+    story,
+    world::{PAGE_ID, World, id},
+};
 
 fn has(program: &str) -> bool {
     Command::new(program)
@@ -95,12 +105,20 @@ fn an_agent_needs_no_mouse_in_a_browser() {
 }
 
 #[test]
+fn a_working_day_in_a_browser() {
+    walks_the_demo("work");
+}
+
+#[test]
 fn arabic_and_hebrew_are_read_from_right_to_left_in_a_browser() {
     walks_the_demo("rtl");
 }
 
-/// Runs one script against a story's gateway; its password is everybody's.
-async fn walks(world: &World, scripts: PathBuf, script: &'static str) {
+/// How often work is done while a script runs.
+const WORK_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs one script against a story's gateway; its password is everybody's. Time stands still, work goes on.
+async fn walks(world: &World, scripts: PathBuf, script: &'static str, chat: String) {
     let (base, facebook) = (world.base.clone(), world.facebook.clone());
     let home = world.data_dir.clone();
     let walk = move || {
@@ -108,13 +126,44 @@ async fn walks(world: &World, scripts: PathBuf, script: &'static str) {
         let variables = [
             ("CHATGATE_URL", base.as_str()),
             ("SIM_URL", facebook.as_str()),
-            ("CUSTOMER_CHAT_URL", "/"),
+            ("CUSTOMER_CHAT_URL", chat.as_str()),
             ("TENANT", "acme"),
             ("PASSWORD", PASSWORD),
         ];
         runs(&scripts, script, &home, &variables);
     };
-    tokio::task::spawn_blocking(walk).await.unwrap();
+    let mut walk = tokio::task::spawn_blocking(walk);
+    loop {
+        world.settle().await;
+        if let Ok(walked) = tokio::time::timeout(WORK_EVERY, &mut walk).await {
+            return walked.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_silent_agent_a_lost_thread_and_two_agents_in_one_chat_in_a_browser() {
+    let Some(scripts) = scripts() else { return };
+    story(async |world| {
+        world
+            .admin
+            .patch(&format!("/queues/{}", id(&world.queue)), json!({ "agent_silent_minutes": 3 }))
+            .await
+            .expect(200);
+        world.agent("Cleo").await;
+        let ben = world.agent("Ben").await.ready().await;
+        let (anna, emre) = (world.customer("Anna"), world.customer("Emre"));
+        for customer in [&anna, &emre] {
+            customer.says("Is anybody there?").await;
+            ben.takes_next().await;
+        }
+        let rooms = ben.rooms().await;
+        ben.replies(rooms.iter().find(|it| it["contact"]["first_name"] == "Emre").unwrap(), "I am.").await;
+        tell(world, &emre.psid, passed(PAGE_INBOX)).await;
+        world.pass(200).await;
+        walks(world, scripts, "floor", format!("/chat/{PAGE_ID}/{}", anna.psid)).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -144,7 +193,7 @@ async fn ten_thousand_messages_and_a_thousand_rooms_are_read_to_the_oldest() {
         for sql in [messages, times, seen, contacts, rooms] {
             sqlx::raw_sql(sql).execute(&world.db).await.unwrap();
         }
-        walks(world, scripts, "long").await;
+        walks(world, scripts, "long", "/".to_owned()).await;
     })
     .await;
 }

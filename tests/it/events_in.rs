@@ -13,7 +13,7 @@ use crate::support::{
     world::{APP_ID, Agent, Customer, PAGE_ID, id},
 };
 
-const PAGE_INBOX: &str = "263902037430900";
+pub const PAGE_INBOX: &str = "263902037430900";
 
 /// Posts a body as Meta would, and lets everything happen.
 async fn post(world: &World, body: &Value) {
@@ -34,7 +34,7 @@ async fn tell_all(world: &World, items: &[Value]) {
 }
 
 /// One event of this person, now.
-async fn tell(world: &World, psid: &str, event: Value) {
+pub async fn tell(world: &World, psid: &str, event: Value) {
     tell_all(world, &[item(world, psid, event)]).await;
 }
 
@@ -67,7 +67,7 @@ fn unreaction(mid: &str) -> Value {
     json!({ "reaction": { "action": "unreact", "mid": mid } })
 }
 
-fn passed(to: &str) -> Value {
+pub fn passed(to: &str) -> Value {
     json!({ "pass_thread_control": { "previous_owner_app_id": APP_ID, "new_owner_app_id": to, "metadata": null } })
 }
 

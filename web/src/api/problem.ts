@@ -1,4 +1,5 @@
-// What can go wrong with a request, as one kind of error.
+// What can go wrong with a request, as one kind of error; told in the desk's language.
+import { i18n } from '../i18n/index.svelte';
 
 export interface FieldError {
   pointer: string;
@@ -15,9 +16,16 @@ export class Problem extends Error {
     readonly body: Record<string, unknown> = {},
     readonly retryAfterS: number | null = null,
   ) {
-    super(String(body.detail ?? body.title ?? `HTTP ${status}`));
-    this.slug = String(body.type ?? '').split('/').filter(Boolean).pop() ?? '';
-    this.errors = Array.isArray(body.errors) ? (body.errors as FieldError[]) : [];
+    const slug = String(body.type ?? '').split('/').filter(Boolean).pop() ?? '';
+    super(i18n.sayProblem(slug, String(body.detail ?? body.title ?? `HTTP ${status}`)));
+    this.slug = slug;
+    const errors = Array.isArray(body.errors) ? (body.errors as FieldError[]) : [];
+    this.errors = errors.map((it) => ({ ...it, detail: i18n.say(it.detail) }));
+  }
+
+  /** All of it, where no field shows its part. */
+  get words(): string {
+    return this.errors.map((it) => it.detail).join(' ') || this.message;
   }
 
   /** The sentences for one field, by its JSON pointer, those of its parts included. */

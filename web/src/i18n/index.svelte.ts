@@ -2,15 +2,28 @@
 // text is a type error.
 import { directionOf } from './direction';
 import { en } from './en';
+import { inOtherWords, type Said } from './said';
 
 /** A catalogue: English's shape, any words. */
 export type Texts = Widen<typeof en>;
 type Widen<T> = T extends string ? string : T extends (...args: infer A) => string ? (...args: A) => string : { [K in keyof T]: Widen<T[K]> };
 
-/** Every language: its own name, and its texts. A new one is a line here and a file beside this one. */
+interface Catalogue {
+  texts: Texts;
+  /** What the gateway says; null where that is the language. */
+  said: Said | null;
+}
+
+/** Every language: its own name, and its texts. A new one is a line here and two files beside this one. */
 const LANGUAGES = {
-  en: { name: 'English', load: async (): Promise<Texts> => en },
-  tr: { name: 'Türkçe', load: async (): Promise<Texts> => (await import('./tr')).tr },
+  en: { name: 'English', load: async (): Promise<Catalogue> => ({ texts: en, said: null }) },
+  tr: {
+    name: 'Türkçe',
+    load: async (): Promise<Catalogue> => {
+      const [{ tr }, { said }] = await Promise.all([import('./tr'), import('./said.tr')]);
+      return { texts: tr, said };
+    },
+  },
 };
 export type Language = keyof typeof LANGUAGES;
 export const languages = Object.entries(LANGUAGES).map(([code, { name }]) => ({ code: code as Language, name }));
@@ -21,6 +34,7 @@ const isLanguage = (code: string | null | undefined): code is Language => Boolea
 class I18n {
   language = $state<Language>('en');
   t = $state.raw<Texts>(en);
+  #said = $state.raw<Said | null>(null);
 
   /** The chosen language, or the browser's. */
   async start() {
@@ -33,8 +47,27 @@ class I18n {
     localStorage.setItem(KEY, language);
   }
 
+  /** A sentence of the gateway in the desk's language, as far as it is known. */
+  say(sentence: string): string {
+    // The API's names of fields are not what stands above them here.
+    const field = /^is needed with (\w+)$/.exec(sentence)?.[1];
+    const label = field && (this.t.queues.fields as Record<string, string>)[field];
+    if (label) return this.t.errors.neededWith(label);
+    return (this.#said && inOtherWords(this.#said, sentence)) ?? sentence;
+  }
+
+  /** What a refusal means: its own words where they can be said, otherwise what its kind means and the words as they are. */
+  sayProblem(slug: string, detail: string): string {
+    const kind = this.#said?.problems[slug];
+    const words = this.say(detail);
+    if (!kind || words !== detail) return words;
+    return ['conflict', 'in-use', 'graph-refused'].includes(slug) ? `${kind} (${detail})` : kind;
+  }
+
   private async show(language: Language) {
-    this.t = await LANGUAGES[language].load();
+    const { texts, said } = await LANGUAGES[language].load();
+    this.t = texts;
+    this.#said = said;
     this.language = language;
     document.documentElement.lang = language;
     document.documentElement.dir = directionOf(language);

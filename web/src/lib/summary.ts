@@ -1,6 +1,9 @@
 // One line for lists, quotes and screen readers.
-import type { Content } from '../api/types';
+import type { Content, Message } from '../api/types';
 import { i18n } from '../i18n/index.svelte';
+
+/** The line of a message; what the gateway itself says is said in the desk's language. */
+export const lineOf = ({ direction, content }: Message): string => (direction === 'system' ? i18n.say(summary(content)) : summary(content));
 
 export function summary(content: Content): string {
   const t = i18n.t.content;

@@ -27,6 +27,9 @@ export function shortTime(at: string, nowMs: number): string {
 /** Everything, for titles. */
 export const fullTime = (at: string) => format({ dateStyle: 'full', timeStyle: 'medium' }).format(new Date(at));
 
+/** A sentence of the gateway in the desk's language, with its moments as they are told here. */
+export const told = (sentence: string, nowMs: number) => i18n.say(sentence).replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (at) => shortTime(at, nowMs));
+
 /** The heading of a day. */
 export function dayName(at: string, nowMs: number): string {
   const day = dayOf(Date.parse(at));

@@ -104,7 +104,7 @@ class Outbox {
       return false;
     }
     const problem = error instanceof Problem ? error : null;
-    return this.#refuse(pending, problem ? (problem.errors.map((it) => it.detail).join(' ') || problem.message) : i18n.t.errors.unknown);
+    return this.#refuse(pending, problem ? problem.words : i18n.t.errors.unknown);
   }
 
   #refuse(pending: Pending, reason: string): false {

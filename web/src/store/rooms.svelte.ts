@@ -84,10 +84,12 @@ class Rooms {
     if (message.direction === 'inbound') this.typingUntil.delete(message.room_id);
     const room = this.byId.get(message.room_id);
     if (!room || message.seq <= room.last_seq) return;
-    let unread = room.unread;
-    if (message.direction === 'inbound') unread += 1;
-    else if (message.direction === 'outbound' && message.author.kind === 'agent') unread = 0;
-    this.byId.set(room.id, { ...room, last_seq: message.seq, unread });
+    const changed = { ...room, last_seq: message.seq };
+    if (message.direction === 'inbound') changed.unread += 1;
+    // An answer tells by itself what it changes.
+    if (message.direction === 'outbound' && message.author.kind === 'agent') changed.unread = 0;
+    if (message.direction === 'outbound' && message.author.kind !== 'system') changed.agent_silent_since = null;
+    this.byId.set(room.id, changed);
   }
 
   patch(id: string, change: Partial<Room>) {

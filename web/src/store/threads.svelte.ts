@@ -8,7 +8,7 @@ import { rooms } from './rooms.svelte';
 const PAGE = 60;
 /** Whoever reads backwards wants more: the most that the gateway gives at once. */
 const OLDER_PAGE = 200;
-/** Rooms whose messages stay in memory; the ones looked at longest ago go first. */
+/** Rooms whose messages stay in memory; the ones looked at longest ago go first, never the one on the screen. */
 const MOST_THREADS = 40;
 
 export class Thread {
@@ -103,7 +103,7 @@ class Threads {
 
   #makeRoom() {
     if (this.byRoom.size < MOST_THREADS) return;
-    const oldest = [...this.byRoom.values()].sort((a, b) => a.usedAt - b.usedAt)[0];
+    const oldest = [...this.byRoom.values()].filter((it) => it.roomId !== rooms.selectedId).sort((a, b) => a.usedAt - b.usedAt)[0];
     if (oldest) this.byRoom.delete(oldest.roomId);
   }
 }

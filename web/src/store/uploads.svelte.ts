@@ -70,7 +70,7 @@ class Uploads {
       const attachment = await upload(roomId, file, (share) => this.#change(roomId, key, { share }), stop.signal);
       this.#change(roomId, key, { attachment });
     } catch (error) {
-      const words = error instanceof Problem ? error.errors.map((it) => it.detail).join(' ') || error.message : i18n.t.errors.notDone;
+      const words = error instanceof Problem ? error.words : i18n.t.errors.notDone;
       this.#change(roomId, key, { reason: words, mayRetry: !(error instanceof Problem) || error.retryAfterS !== null });
     }
   }
