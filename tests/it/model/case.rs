@@ -121,7 +121,7 @@ impl Case {
             with(step.pass_s > 0, &|it| it.steps[at].pass_s = 0);
         }
         with(self.agents.len() > 1, &|it| drop(it.agents.pop()));
-        with(self.queues.len() > 1, &|it| drop(it.queues.pop()));
+        with(self.queues.len() > 1, &|it| it.queues.truncate(it.queues.len() - 1));
         for (at, queue) in self.queues.iter().enumerate() {
             with(queue.contact_silent.is_some(), &|it| it.queues[at].contact_silent = None);
             with(queue.agent_silent.is_some(), &|it| it.queues[at].agent_silent = None);
