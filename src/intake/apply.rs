@@ -308,7 +308,10 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
 }
 
 /// Stores messages; whose contacts have no open room get one at the place of their widget.
-async fn store(tx: &mut PgConnection, messages: &[Inbound], now: Moment) -> sqlx::Result<receive::Batch> {
+///
+/// # Errors
+/// The database's.
+pub async fn store(tx: &mut PgConnection, messages: &[Inbound], now: Moment) -> sqlx::Result<receive::Batch> {
     let mut looked = receive::look(tx, messages, now).await?;
     // Where only so many may wait, lines are locked before rooms, as everywhere.
     let mut places = load_places(tx, looked.without_room(), now).await?;
