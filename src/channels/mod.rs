@@ -114,7 +114,7 @@ pub struct Attachment {
     /// What it is.
     #[serde(rename = "type")]
     pub kind: AttachmentKind,
-    /// The file's id, where we keep it. A reply names an upload by it.
+    /// The file's id, where we keep it. A reply names an upload by it, or what a contact sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Uuid>,
     /// How far the file has come to us; absent for places and links.

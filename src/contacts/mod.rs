@@ -34,7 +34,8 @@ pub struct ContactView {
     /// Their language, once known, such as `tr_TR`: times are told in it.
     pub locale: Option<String>,
     /// What the channel told about them beside messages, the newest of each kind with its time: `optin`, `account_linking`,
-    /// `feedback`, `customer_information`, `lead`, `referral` …
+    /// `feedback`, `customer_information`, `lead`, `referral` … And how their `email` and `phone` came here: `via` (`shared` by them,
+    /// `entered` by whom `by` names) and `at`.
     #[schema(value_type = Object)]
     pub facts: serde_json::Value,
     /// When they first wrote.
@@ -43,6 +44,16 @@ pub struct ContactView {
     /// When anything of this last changed.
     #[serde(serialize_with = "clock::millis")]
     pub updated_at: DateTime<Utc>,
+}
+
+impl ContactView {
+    /// The facts that tell by whom `input` enters another e-mail address or phone number.
+    #[must_use]
+    pub fn origins(&self, input: &ContactInput, by: &str, at: DateTime<Utc>) -> serde_json::Value {
+        let entered = serde_json::json!({ "via": "entered", "by": by, "at": clock::show(at) });
+        let changed = [("email", self.email != input.email), ("phone", self.phone != input.phone)];
+        changed.into_iter().filter(|it| it.1).map(|(field, _)| (field.to_owned(), entered.clone())).collect()
+    }
 }
 
 /// What people may correct.

@@ -76,11 +76,12 @@ pub async fn update(
     tenant: TenantId,
     contact: ContactId,
     input: &ContactInput,
+    origins: &serde_json::Value,
     now: Moment,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update contacts
-        set name = $3, first_name = $4, email = $5, phone = $6, updated_at = $7, locale = $8
+        set name = $3, first_name = $4, email = $5, phone = $6, updated_at = $7, locale = $8, facts = facts || $9
         where tenant_id = $1 and id = $2",
         tenant.0,
         contact.0,
@@ -90,6 +91,7 @@ pub async fn update(
         input.phone,
         now,
         input.locale,
+        origins,
     )
     .execute(db)
     .await?;

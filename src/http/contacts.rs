@@ -47,17 +47,17 @@ pub async fn change(
 ) -> Result<Shown, Problem> {
     let was = visible(&app, &staff, contact).await?;
     let stored = ContactInput {
-        name: was.name,
-        first_name: was.first_name,
-        email: was.email,
-        phone: was.phone,
-        locale: was.locale,
+        name: was.name.clone(),
+        first_name: was.first_name.clone(),
+        email: was.email.clone(),
+        phone: was.phone.clone(),
+        locale: was.locale.clone(),
     };
     let input: ContactInput = patched(shown(&stored), &body)?;
     Problem::unless_empty(input.check())?;
     let now = app.clock.now();
     let mut tx = crate::db::begin(&app.db).await?;
-    store::update(&mut tx, staff.tenant, contact, &input, now).await?;
+    store::update(&mut tx, staff.tenant, contact, &input, &was.origins(&input, &staff.name, now), now).await?;
     let view = store::find(&mut tx, staff.tenant, contact).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let event = NewEvent {
         tenant: staff.tenant,

@@ -166,9 +166,10 @@ pub async fn change(
     let hours = WorkingHours { id, name, time_zone, intervals, exceptions, locale, created_at, updated_at: now };
     store::update(&mut tx, staff.tenant, &hours).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "working_hours.changed", id, now).await?;
+    opening::hours_changed(&mut tx, staff.tenant, now).await?;
     tx.commit().await?;
     app.settings_changed();
-    opening::hours_changed(&app.dispatch, staff.tenant, now).await?;
+    app.dispatch.ring(staff.tenant);
     Ok(Json(hours))
 }
 

@@ -91,9 +91,10 @@ pub async fn change(
     let chat = IncomingChat::new(id, input, stored.created_at, now);
     store::update_incoming_chat(&mut tx, staff.tenant, &chat).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "incoming_chat.changed", id, now).await?;
+    opening::hours_changed(&mut tx, staff.tenant, now).await?;
     tx.commit().await?;
     app.settings_changed();
-    opening::hours_changed(&app.dispatch, staff.tenant, now).await?;
+    app.dispatch.ring(staff.tenant);
     Ok(Json(chat))
 }
 

@@ -24,7 +24,7 @@ use crate::{
     people::{Staff, Who},
     replies::{
         resend::{self, ResendError},
-        write::{self, Draft, WindowShut, WriteError},
+        write::{self, Barred, Draft, WindowShut, WriteError},
     },
     rooms::{Direction, MessageView, events::shown, say, say::Writer, store},
 };
@@ -38,8 +38,7 @@ impl From<WriteError> for Problem {
             WriteError::NoSuchRoom => Problem::of(problem::NOT_FOUND),
             WriteError::NotYours => Problem::of(problem::NOT_YOUR_ROOM),
             WriteError::Closed => Problem::of(problem::ROOM_CLOSED),
-            WriteError::Elsewhere(owner) => Problem::of(problem::THREAD_ELSEWHERE).with("thread_owner", shown(&owner)),
-            WriteError::WindowClosed(shut) => window_closed(&shut),
+            WriteError::Barred(why) => why.into(),
             WriteError::Unreachable(error) => {
                 let detail = error["detail"].as_str().unwrap_or_default().to_owned();
                 let (code, subcode) = (error["meta_code"].clone(), error["meta_subcode"].clone());
@@ -73,8 +72,17 @@ impl From<ResendError> for Problem {
                 Problem::of(problem::CONFLICT)
                     .detail(format!("Only messages that are failed or uncertain are sent again; this one is {status}."))
             }
-            ResendError::WindowClosed(shut) => window_closed(&shut),
+            ResendError::Barred(why) => why.into(),
             ResendError::Db(source) => source.into(),
+        }
+    }
+}
+
+impl From<Barred> for Problem {
+    fn from(why: Barred) -> Self {
+        match why {
+            Barred::Elsewhere(owner) => Problem::of(problem::THREAD_ELSEWHERE).with("thread_owner", shown(&owner)),
+            Barred::WindowClosed(shut) => window_closed(&shut),
         }
     }
 }

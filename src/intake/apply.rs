@@ -83,7 +83,7 @@ impl Worker for Applier {
 
 /// How a transaction sees to it that rooms stay as it found them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Care {
+pub enum Care {
     /// It looks whether they did when it writes: nearly always, and one question less.
     Looks,
     /// It locks them first.
@@ -323,8 +323,12 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], care: Care, now: Moment
     Ok(Some(Applied { done: finished, opened, wakes_senders }))
 }
 
-/// Stores messages; whose contacts have no open room get one at the place of their widget.
-async fn store(
+/// Stores messages; whose contacts have no open room get one at the place of their widget. None if one of the
+/// rooms is not as it was found any more: the transaction must not be committed then.
+///
+/// # Errors
+/// The database's.
+pub async fn store(
     tx: &mut PgConnection,
     messages: &[Inbound],
     care: Care,

@@ -7,7 +7,7 @@ use super::{NewFile, Owner};
 use crate::{
     channels::{AttachmentKind, FileReason},
     clock::Moment,
-    ids::{ContactId, FileId, MessageId, RoomId, TenantId, WidgetId},
+    ids::{ContactId, FileId, MessageId, RoomId, TenantId, UserId, WidgetId},
 };
 
 /// Queues files to be fetched, one statement for all of them.
@@ -306,35 +306,56 @@ pub async fn delete_upload(db: &PgPool, tenant: TenantId, file: FileId) -> sqlx:
     Ok(())
 }
 
-/// An upload of this room that has not been sent, locked.
-pub async fn lock_upload(
+/// A file that may be sent to this room, locked: an upload for it that has not been sent, or what a contact sent in a room of this agent
+/// (of anybody, if none is named).
+pub async fn lock_sendable(
     tx: &mut PgConnection,
     tenant: TenantId,
     room: RoomId,
+    agent: Option<UserId>,
     file: FileId,
 ) -> sqlx::Result<Option<Stored>> {
     sqlx::query_as!(
         Stored,
-        r#"select id as "id: FileId", kind as "kind: AttachmentKind", name, mime as "mime!", size as "size!", digest as "digest!"
-        from media
-        where tenant_id = $1 and id = $2 and room_id = $3 and state = 'stored'
-        for update"#,
+        r#"select f.id as "id: FileId", f.kind as "kind: AttachmentKind", f.name, f.mime as "mime!", f.size as "size!", f.digest as "digest!"
+        from media f
+        where f.tenant_id = $1
+          and f.id = $2
+          and f.state = 'stored'
+          and (f.room_id = $3 or exists (
+            select
+            from messages m
+            join rooms r on r.tenant_id = m.tenant_id and r.id = m.room_id
+            where m.tenant_id = f.tenant_id
+              and m.id = f.message_id
+              and m.direction = 'inbound'
+              and ($4::uuid is null or r.agent_id = $4)))
+        for update of f"#,
         tenant.0,
         file.0,
         room.0,
+        agent.map(|it| it.0),
     )
     .fetch_optional(tx)
     .await
 }
 
-/// An upload belongs to the message that sends it from now on.
-pub async fn mark_sent(tx: &mut PgConnection, tenant: TenantId, file: FileId, message: MessageId) -> sqlx::Result<()> {
+/// An upload, or what the message `from` had, belongs to the message that sends it from now on. What a contact sent stays theirs: if they
+/// take it back, it is gone everywhere.
+pub async fn mark_sent(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    file: FileId,
+    from: Option<MessageId>,
+    message: MessageId,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "update media
-        set room_id = null, message_id = $3, position = 0
-        where tenant_id = $1 and id = $2",
+        set room_id = null, message_id = $4, position = 0
+        where tenant_id = $1 and id = $2 and (room_id is not null or message_id = $3)",
         tenant.0,
         file.0,
+        from.map(|it| it.0),
         message.0,
     )
     .execute(tx)

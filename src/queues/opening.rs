@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use sqlx::PgConnection;
+
 use super::{
-    Dispatch,
     place::{Route, closed},
     store::assign as store,
 };
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Rooms that were held for the opening may be offered once the hours are found open.
-pub(super) async fn release(tx: &mut sqlx::PgConnection, tenant: TenantId, now: Moment) -> sqlx::Result<()> {
+pub(super) async fn release(tx: &mut PgConnection, tenant: TenantId, now: Moment) -> sqlx::Result<()> {
     let widgets = store::list_held_widgets(tx, tenant).await?;
     let routes = routes_of(tx, tenant, &widgets).await?;
     for widget in widgets {
@@ -33,34 +34,32 @@ pub(super) async fn release(tx: &mut sqlx::PgConnection, tenant: TenantId, now: 
 }
 
 /// An admin has changed hours, or which of them count: what is open now is let in, and rooms that would be held had they come now are
-/// held, and told so. (Who came in time and waits when the day ends is still served: that is no change.)
+/// held, and told so. (Who came in time and waits when the day ends is still served: that is no change.) In the transaction of the
+/// change, so that one is not without the other; the caller commits and rings.
 ///
 /// # Errors
 /// The database's.
-pub async fn hours_changed(dispatch: &Dispatch, tenant: TenantId, now: Moment) -> sqlx::Result<()> {
-    let mut tx = crate::db::begin(&dispatch.db).await?;
-    store::lock_dispatch(&mut tx, tenant).await?;
-    let widgets = store::list_waiting_widgets(&mut tx, tenant).await?;
-    let routes = routes_of(&mut tx, tenant, &widgets).await?;
+pub async fn hours_changed(tx: &mut PgConnection, tenant: TenantId, now: Moment) -> sqlx::Result<()> {
+    store::lock_dispatch(tx, tenant).await?;
+    let widgets = store::list_waiting_widgets(tx, tenant).await?;
+    let routes = routes_of(tx, tenant, &widgets).await?;
     for (widget, route) in routes.iter().filter(|it| it.1.holds) {
         let Some(closed) = closed(route, now) else { continue };
-        let held = store::mark_held(&mut tx, tenant, *widget).await?;
+        let held = store::mark_held(tx, tenant, *widget).await?;
         let decision = |(room, queue): &(RoomId, _)| {
             NewDecision::new(tenant, *room, *queue, Decision::Held).because(Reason::Offline)
         };
-        decisions::note(&mut tx, now, &held.iter().map(decision).collect::<Vec<_>>()).await?;
+        decisions::note(tx, now, &held.iter().map(decision).collect::<Vec<_>>()).await?;
         for (room, _) in held {
-            let Some(mut locked) = rooms::store::lock(&mut tx, tenant, room).await? else { continue };
-            automatic::say(&mut tx, tenant, &mut locked, Occasion::Offline(&closed), now).await?;
+            let Some(mut locked) = rooms::store::lock(tx, tenant, room).await? else { continue };
+            automatic::say(tx, tenant, &mut locked, Occasion::Offline(&closed), now).await?;
         }
     }
-    tx.commit().await?;
-    dispatch.ring(tenant);
     Ok(())
 }
 
 async fn routes_of(
-    tx: &mut sqlx::PgConnection,
+    tx: &mut PgConnection,
     tenant: TenantId,
     widgets: &[WidgetId],
 ) -> sqlx::Result<HashMap<WidgetId, Route>> {

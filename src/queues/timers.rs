@@ -10,7 +10,7 @@ use super::{
     presence::give_back,
     store::{
         assign::{lock_dispatch, lock_lines},
-        moves::{mark_closed, mark_idle},
+        moves::{mark_closed, mark_idle, mark_wrap_up},
         timers::{self as store, Due, Silence},
     },
 };
@@ -119,6 +119,7 @@ async fn break_silence(dispatch: &Dispatch, due: Due, now: Moment) -> sqlx::Resu
 
 async fn end(tx: &mut PgConnection, tenant: TenantId, room: &LockedRoom, now: Moment) -> sqlx::Result<()> {
     mark_closed(tx, tenant, room.id, CloseReason::Inactive, room.agent, now).await?;
+    mark_wrap_up(tx, tenant, room.id, now).await?;
     let noted = NewDecision::of(tenant, room, Decision::Closed).because(Reason::Inactive);
     decisions::note(tx, now, &[NewDecision { agent: room.agent, ..noted }]).await?;
     if let Some(view) = rooms::store::find_view(tx, tenant, room.id, now).await? {

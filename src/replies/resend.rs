@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{store, write::WindowShut};
+use super::{store, write::Barred};
 use crate::{
     channels::Content,
     clock::Moment,
@@ -33,9 +33,9 @@ pub enum ResendError {
     /// It has not failed and is not in doubt.
     #[error("the message is {0:?}")]
     NotFailed(Delivery),
-    /// Messenger does not allow a reply now.
-    #[error("the messaging window is closed")]
-    WindowClosed(WindowShut),
+    /// Nothing may go out now.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The database did not answer.
     #[error("the database did not answer")]
     Db(#[from] sqlx::Error),
@@ -92,16 +92,14 @@ pub async fn resend(
     }
     // The longer window is for what people have written.
     let by_person = !is_bot && old.author.kind == AuthorKind::Agent;
-    if let Some(shut) = WindowShut::of(&room, by_person, now) {
-        return Err(ResendError::WindowClosed(shut));
-    }
+    Barred::check(&room, by_person, now)?;
     let content: Content = serde_json::from_value(old.content).map_err(|_| ResendError::NotFailed(Delivery::Failed))?;
     store::send::clear_unreachable(&mut tx, tenant, room.contact).await?;
     let way = Direction::Outbound;
     let new = say::answer(&mut tx, tenant, &mut room, writer, way, &content, old.reply_to, now).await?;
     // What is taken back is the copy; then its files go.
     for file in content.files() {
-        media::store::mark_sent(&mut tx, tenant, FileId(file), new.id).await?;
+        media::store::mark_sent(&mut tx, tenant, FileId(file), Some(message), new.id).await?;
     }
     store::resend::mark_resent(&mut tx, tenant, message, new.id).await?;
     receipts::announce(&mut tx, tenant, &[Changed { message, room: old.room_id }], now).await?;

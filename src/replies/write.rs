@@ -49,10 +49,34 @@ pub struct WindowShut {
     pub people_until: Option<Moment>,
 }
 
+/// Why nothing may go out to a room's contact now, whatever it is.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Barred {
+    /// Messenger does not allow it.
+    #[error("the messaging window is closed")]
+    WindowClosed(WindowShut),
+    /// Another app answers the contact.
+    #[error("another app has the thread")]
+    Elsewhere(ThreadOwner),
+}
+
+impl Barred {
+    /// Lets through what a person, or a machine, may send now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(room: &LockedRoom, is_person: bool, now: Moment) -> Result<(), Self> {
+        if let Some(shut) = WindowShut::of(room, is_person, now) {
+            return Err(Self::WindowClosed(shut));
+        }
+        room.elsewhere(now).map_or(Ok(()), |owner| Err(Self::Elsewhere(owner)))
+    }
+}
+
 impl WindowShut {
     /// Whether the room's window is closed to a person, or to a machine.
     #[must_use]
-    pub fn of(room: &LockedRoom, is_person: bool, now: Moment) -> Option<Self> {
+    fn of(room: &LockedRoom, is_person: bool, now: Moment) -> Option<Self> {
         // The longer window is for people.
         let mode = |human_agent| window(room.opened, human_agent, now).mode;
         if room.channel != "messenger" || mode(room.human_agent && is_person) != WindowMode::Closed {
@@ -76,12 +100,9 @@ pub enum WriteError {
     /// It is over.
     #[error("the room is closed")]
     Closed,
-    /// Messenger does not allow a reply now.
-    #[error("the messaging window is closed")]
-    WindowClosed(WindowShut),
-    /// Another app answers the contact at the moment.
-    #[error("another app has the thread")]
-    Elsewhere(ThreadOwner),
+    /// Nothing may go out now.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// Messenger has said that the contact cannot be reached; with the `error` of the message that met it.
     #[error("the contact cannot be reached")]
     Unreachable(Value),
@@ -126,14 +147,14 @@ pub async fn write(
     if locked.plain_only {
         content = plain(content);
     }
-    take_uploads(&mut tx, tenant, room, &mut content).await?;
+    take_files(&mut tx, tenant, room, writer, &mut content).await?;
     let mut first = None;
     for part in send::split(content) {
         // The first part is the answer, the others go on from it.
         let (way, answered) = (Direction::Outbound, reply_to.take());
         let message = say::answer(&mut tx, tenant, &mut locked, writer, way, &part, answered, now).await?;
         for file in part.files() {
-            media::store::mark_sent(&mut tx, tenant, FileId(file), message.id).await?;
+            media::store::mark_sent(&mut tx, tenant, FileId(file), None, message.id).await?;
         }
         first.get_or_insert(message);
     }
@@ -162,25 +183,29 @@ async fn find_answered(
     if is_known { Ok(Some(id)) } else { Err(WriteError::NothingToAnswer) }
 }
 
-/// Puts what we know of uploads in the place of their ids. Each can be sent once, in the room it was uploaded for.
-async fn take_uploads(
+/// Puts what we know of files in the place of their ids. An upload can be sent once, in the room it was uploaded for; what contacts sent
+/// can be passed on by whose rooms those are.
+async fn take_files(
     tx: &mut PgConnection,
     tenant: TenantId,
     room: RoomId,
+    writer: &Writer,
     content: &mut Content,
 ) -> Result<(), WriteError> {
     let Content::Attachments { attachments, .. } = content else { return Ok(()) };
+    let is_bot = writer.author.kind == AuthorKind::Bot;
+    let agent = writer.author.id.filter(|_| !is_bot).map(UserId);
     let (mut wrong, mut taken) = (Vec::new(), HashSet::new());
     for (index, attachment) in attachments.iter_mut().enumerate() {
         let Some(id) = attachment.id else { continue };
-        match media::store::lock_upload(tx, tenant, room, FileId(id)).await?.filter(|_| taken.insert(id)) {
+        match media::store::lock_sendable(tx, tenant, room, agent, FileId(id)).await?.filter(|_| taken.insert(id)) {
             Some(file) if file.kind == attachment.kind => *attachment = media::attachment(&file),
             Some(file) => {
-                wrong.push((format!("/attachments/{index}/type"), format!("was uploaded as {}", file.kind.as_str())));
+                wrong.push((format!("/attachments/{index}/type"), format!("is {} as we have it", file.kind.as_str())));
             }
             None => wrong.push((
                 format!("/attachments/{index}/id"),
-                "names no upload of this room that has not been sent".to_owned(),
+                "names neither an unsent upload of this room nor what a contact sent in a room of yours".to_owned(),
             )),
         }
     }
@@ -225,14 +250,9 @@ async fn check_place(
     if !errors.is_empty() {
         return Err(WriteError::Invalid(errors));
     }
-    if let Some(shut) = WindowShut::of(room, !is_bot, now) {
-        return Err(WriteError::WindowClosed(shut));
-    }
+    Barred::check(room, !is_bot, now)?;
     if let Some(error) = &room.unreachable {
         return Err(WriteError::Unreachable(error.clone()));
-    }
-    if let Some(owner) = room.elsewhere(now) {
-        return Err(WriteError::Elsewhere(owner));
     }
     if let Some(seen) = draft.seen_seq {
         // What the caller wrote themselves, and what the gateway said by itself, they need not have seen.

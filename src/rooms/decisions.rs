@@ -187,21 +187,22 @@ pub async fn note(tx: &mut PgConnection, now: Moment, decisions: &[NewDecision])
 
 /// Notes where new rooms went.
 pub(super) async fn note_opened(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment) -> sqlx::Result<()> {
-    let decisions: Vec<_> = rooms
-        .iter()
-        .map(|it| {
-            let new = |decision| NewDecision::new(it.tenant, it.id, it.queue, decision);
-            match (it.status, it.close_reason) {
-                // Only a full queue closes a room that had one.
-                (Status::Closed, Some(_)) if it.queue.is_some() => {
-                    new(Decision::TurnedAway).because(Reason::QueueFull).after(Some(0))
-                }
-                (Status::Closed, Some(reason)) => new(Decision::TurnedAway).because(reason.into()),
-                _ if it.is_overflow => new(Decision::Overflowed).because(Reason::QueueFull),
-                _ if it.is_held => new(Decision::Held).because(Reason::Offline),
-                _ => new(Decision::Queued),
+    let mut decisions = Vec::with_capacity(rooms.len());
+    for it in rooms {
+        let new = |decision| NewDecision::new(it.tenant, it.id, it.queue, decision);
+        if it.is_overflow {
+            decisions.push(new(Decision::Overflowed).because(Reason::QueueFull));
+        }
+        decisions.push(match (it.status, it.close_reason) {
+            // Only a full queue closes a room that had one.
+            (Status::Closed, Some(_)) if it.queue.is_some() => {
+                new(Decision::TurnedAway).because(Reason::QueueFull).after(Some(0))
             }
-        })
-        .collect();
+            (Status::Closed, Some(reason)) => new(Decision::TurnedAway).because(reason.into()),
+            _ if it.is_held => new(Decision::Held).because(Reason::Offline),
+            _ if it.is_overflow => continue,
+            _ => new(Decision::Queued),
+        });
+    }
     note(tx, now, &decisions).await
 }

@@ -65,16 +65,12 @@ impl Simulator {
         keep: impl FnOnce(&mut Person),
     ) {
         let now = self.core.clock.now();
-        let event = {
-            let mut world = self.core.world();
-            let at_ms = world.stamp_ms(now);
-            let person = world.person_mut(page_id, psid);
+        let act = |person: &mut Person, at_ms| {
             person.acted_at = Some(now);
             keep(person);
             events::by_person(page_id, psid, field, at_ms, Some(mid), content)
         };
-        self.core.changed(page_id, psid);
-        let _ = self.core.deliver(event).await;
+        self.does(page_id, psid, act).await;
     }
 }
 

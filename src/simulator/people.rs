@@ -67,14 +67,24 @@ impl Simulator {
         let _ = self.core.deliver(event).await;
     }
 
+    /// Clicks on an ad that leads into the chat. What the person writes next opens the longer window.
+    pub async fn click_ad(&self, page_id: &str, psid: &str, ad_id: &str) {
+        let content = json!({"referral": {"source": "ADS", "type": "OPEN_THREAD", "ad_id": ad_id}});
+        let click = |person: &mut Person, at_ms| {
+            person.has_clicked_ad = true;
+            events::by_person(page_id, psid, "messaging_referrals", at_ms, None, content)
+        };
+        self.does(page_id, psid, click).await;
+    }
+
     async fn act(&self, page_id: &str, psid: &str, act: Act) -> String {
         let mid = fresh_mid();
         let now = self.core.clock.now();
-        let event = {
-            let mut world = self.core.world();
-            let at_ms = world.stamp_ms(now);
-            let person = world.person_mut(page_id, psid);
+        let says = |person: &mut Person, at_ms| {
             person.acted_at = Some(now);
+            if std::mem::take(&mut person.has_clicked_ad) {
+                person.ad_message_at = Some(now);
+            }
             let said = Said {
                 mid: mid.clone(),
                 text: act.text,
@@ -87,9 +97,19 @@ impl Simulator {
             person.lines.push(Line::Person(said));
             events::by_person(page_id, psid, act.field, at_ms, Some(&mid), with_mid(act.key, &mid, act.content))
         };
+        self.does(page_id, psid, says).await;
+        mid
+    }
+
+    /// Something the person does now, at a stamp of its own; it is delivered.
+    pub(super) async fn does(&self, page_id: &str, psid: &str, act: impl FnOnce(&mut Person, i64) -> Event) {
+        let event = {
+            let mut world = self.core.world();
+            let at_ms = world.stamp_ms(self.core.clock.now());
+            act(world.person_mut(page_id, psid), at_ms)
+        };
         self.core.changed(page_id, psid);
         let _ = self.core.deliver(event).await;
-        mid
     }
 }
 

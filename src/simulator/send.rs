@@ -20,6 +20,8 @@ const MAX_TITLE_UNITS: usize = 20;
 const MAX_PAYLOAD_UNITS: usize = 1000;
 const STANDARD_WINDOW: TimeDelta = TimeDelta::hours(24);
 const HUMAN_WINDOW: TimeDelta = TimeDelta::days(7);
+/// From the first message after a click on an ad.
+const AD_WINDOW: TimeDelta = TimeDelta::days(7);
 /// A scripted timeout outlasts any sensible client.
 const HANGS_FOR: Duration = Duration::from_secs(35);
 /// How long the typing dots stay by themselves.
@@ -220,9 +222,10 @@ fn check_window(person: &Person, call: &Call, now: Moment) -> Result<(), GraphEr
     if tag.as_deref().is_some_and(|it| !["HUMAN_AGENT", "CUSTOMER_FEEDBACK"].contains(&it)) {
         return Err(invalid(None, "Param tag must be one of {HUMAN_AGENT, CUSTOMER_FEEDBACK}"));
     }
-    let is_within = |span| person.acted_at.is_some_and(|at| now - at < span);
-    let is_tagged = kind == "MESSAGE_TAG" && is_within(HUMAN_WINDOW);
-    if is_tagged || (!person.is_window_closed && is_within(STANDARD_WINDOW)) {
+    let is_within = |at: Option<Moment>, span| at.is_some_and(|at| now - at < span);
+    let is_tagged = kind == "MESSAGE_TAG" && is_within(person.acted_at, HUMAN_WINDOW);
+    let is_open = is_within(person.acted_at, STANDARD_WINDOW) || is_within(person.ad_message_at, AD_WINDOW);
+    if is_tagged || (!person.is_window_closed && is_open) {
         return Ok(());
     }
     let message = "(#10) This message is sent outside of allowed window. Learn more about the new policy here: \

@@ -151,6 +151,10 @@ pub(super) struct Person {
     pub is_profile_hidden: bool,
     /// The last thing the person did that opens the 24-hour window.
     pub acted_at: Option<Moment>,
+    /// The person has clicked on an ad and not written since.
+    pub has_clicked_ad: bool,
+    /// Their first message after that.
+    pub ad_message_at: Option<Moment>,
     pub is_window_closed: bool,
     pub lines: Vec<Line>,
     pub actions: Vec<String>,

@@ -2,7 +2,7 @@
 //
 // Environment and exit codes: see walk.mjs.
 
-import { CUSTOMER_CHAT_URL, SIM_URL, end, equal, faults, findings, goReady, looks, open, run, signIn, step, until } from './support.mjs';
+import { CUSTOMER_CHAT_URL, SIM_URL, end, equal, faults, findings, goReady, looks, open, run, signIn, step, until, says as customerSays, writes as agentWrites } from './support.mjs';
 
 const DESKTOP = { width: 1366, height: 820 };
 const anna = await open('anna', DESKTOP);
@@ -13,15 +13,8 @@ const bubble = (text, page = anna) => page.locator('.bubble').filter({ hasText: 
 const line = (text, page = anna) => page.locator('.line').filter({ hasText: text });
 const message = (text) => at('message').filter({ hasText: text });
 const person = (name, page = anna) => page.locator('.person-row').filter({ hasText: name });
-async function says(text, page = anna) {
-  await page.locator('#text').fill(text);
-  await page.locator('#text').press('Enter');
-  await bubble(text, page).first().waitFor();
-}
-async function writes(text) {
-  await at('composer').fill(text);
-  await at('composer').press('Enter');
-}
+const says = (text, page = anna) => customerSays(page, text);
+const writes = (text, page = ben) => agentWrites(page, text);
 
 await step('the list has the people of each Page, and nobody is chosen', async () => {
   await anna.goto(new URL('/', SIM_URL).href);

@@ -3,7 +3,7 @@
 //
 // Environment and exit codes: see walk.mjs.
 
-import { CUSTOMER_CHAT_URL, SIM_URL, end, equal, faults, findings, goReady, live, looks, matches, open, run, signIn, step, until } from './support.mjs';
+import { CUSTOMER_CHAT_URL, SIM_URL, end, equal, faults, findings, goReady, live, looks, matches, open, run, signIn, step, until, writes as agentWrites } from './support.mjs';
 
 const ada = await signIn('ada', 'admin@acme.test');
 const ben = await signIn('ben', 'ben@acme.test');
@@ -12,10 +12,7 @@ const at = (id, page) => page.getByTestId(id);
 const row = (name, page) => page.getByTestId('room-list').getByTestId('room-active').filter({ hasText: name });
 const boardRow = (name) => at('board-room', ada).filter({ hasText: name });
 const message = (text, page = ben) => at('message', page).filter({ hasText: text });
-const writes = async (text, page = ben) => {
-  await at('composer', page).fill(text);
-  await at('composer', page).press('Enter');
-};
+const writes = (text, page = ben) => agentWrites(page, text);
 
 await step('an agent who is silent for too long is marked on the board and in the list, until they answer', async () => {
   await at('tab-board', ada).click();

@@ -78,6 +78,19 @@ export async function signIn(name, email) {
   return page;
 }
 
+/** The customer writes, and sees it. */
+export async function says(page, text) {
+  await page.locator('#text').fill(text);
+  await page.locator('#text').press('Enter');
+  await page.locator('.bubble').filter({ hasText: text }).first().waitFor();
+}
+
+/** The agent writes. */
+export async function writes(page, text) {
+  await page.getByTestId('composer').fill(text);
+  await page.getByTestId('composer').press('Enter');
+}
+
 export const live = (page) => page.locator('[data-testid=stream-state][data-state=live]').waitFor({ state: 'attached' });
 
 export async function goReady(page) {

@@ -7,7 +7,7 @@
 // (default /usr/bin/chromium), STEP_MS (default 30000), CLOSING_TEXT (what the customer must read at the end).
 // Ends with 0 when everything was there, 1 with one line at the first thing that was not, 2 for wrong usage.
 
-import { CHATGATE_URL, CLOSING_TEXT, CUSTOMER_CHAT_URL, PASSWORD, SIM_URL, TENANT, api, end, equal, faults, findings, goReady, live, looks, matches, open, run, shot, signIn, step, tells, truthy, until } from './support.mjs';
+import { CHATGATE_URL, CLOSING_TEXT, CUSTOMER_CHAT_URL, PASSWORD, SIM_URL, TENANT, api, end, equal, faults, findings, goReady, live, looks, matches, open, run, shot, signIn, step, tells, truthy, until, says as customerSays, writes as agentWrites } from './support.mjs';
 
 const DELIVERED = ['sent', 'delivered', 'read'];
 const question = `Is my order on its way? ${run}`;
@@ -22,16 +22,9 @@ const bubble = (text, page = customer) => page.locator('.bubble').filter({ hasTe
 let cleo;
 let sue;
 
-async function says(text, page = customer) {
-  await page.locator('#composer textarea').first().fill(text);
-  await page.locator('#send').click();
-  await bubble(text, page).first().waitFor();
-}
+const says = (text, page = customer) => customerSays(page, text);
 
-async function writes(text, page = desk) {
-  await at('composer', page).fill(text);
-  await at('composer', page).press('Enter');
-}
+const writes = (text, page = desk) => agentWrites(page, text);
 
 // ---- Signing in ----------------------------------------------------------------------------------------------
 
@@ -242,6 +235,8 @@ await step('a tag is set and a contact corrected', async () => {
   await at('contact-phone').fill('+12025550199');
   await at('contact-save').click();
   await at('contact-save').waitFor({ state: 'hidden' });
+  await at('details').getByText('entered by Ben').waitFor();
+  equal(await at('details').getByText('shared by the customer').count(), 1, 'what the customer shared themselves');
 });
 
 // ---- A lost line, a lost session -----------------------------------------------------------------------------

@@ -105,6 +105,11 @@ fn an_agent_needs_no_mouse_in_a_browser() {
 }
 
 #[test]
+fn a_working_day_in_a_browser() {
+    walks_the_demo("work");
+}
+
+#[test]
 fn arabic_and_hebrew_are_read_from_right_to_left_in_a_browser() {
     walks_the_demo("rtl");
 }

@@ -232,6 +232,46 @@ async fn a_referral_is_kept_on_the_room_and_an_ad_opens_a_longer_window() {
 }
 
 #[tokio::test]
+async fn who_came_by_an_ad_is_answered_for_a_week_and_not_after_it() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world
+            .admin
+            .patch(&format!("/widgets/{}", id(&world.widget)), json!({ "messenger": { "human_agent": true } }))
+            .await
+            .expect(200);
+        world.simulator.click_ad(PAGE_ID, &anna.psid, "62001").await;
+        anna.says("Is it still there?").await;
+        world.pass(30 * 3600).await;
+        ben.replies(&room, "It is, until Friday.").await;
+        let seen = world.simulator.seen_by(PAGE_ID, &anna.psid).pop().unwrap();
+        assert_eq!((seen.text.as_deref(), seen.tag), (Some("It is, until Friday."), None), "nothing special about it");
+        // She writes once more: a machine's time ends with the ad's week, a person's a week after that.
+        world.pass(4 * 86_400).await;
+        anna.says("And on Saturday?").await;
+        world.pass(3 * 86_400).await;
+        let key = world.admin.post("/api-keys", json!({ "name": "Bot", "scopes": ["answer"] })).await.expect(201);
+        let bot = world.admin.with(key["key"].as_str().unwrap());
+        let write = async |by: &Api, text: &str| {
+            let body = json!({ "content": { "kind": "text", "text": text } });
+            by.post(&format!("/rooms/{}/messages", id(&room)), body).await
+        };
+        let refused = write(&bot, "No.").await;
+        assert_eq!(refused.body["allowed"], json!(["human_agent"]));
+        assert_eq!(refused.problem(409), "window-closed");
+        write(&ben.api, "Sorry, no.").await.expect(201);
+        world.settle().await;
+        let seen = world.simulator.seen_by(PAGE_ID, &anna.psid).pop().unwrap();
+        assert_eq!((seen.text.as_deref(), seen.tag.as_deref()), (Some("Sorry, no."), Some("HUMAN_AGENT")));
+        world.pass(5 * 86_400).await;
+        let refused = write(&ben.api, "Still interested?").await;
+        assert_eq!((&refused.body["window"]["mode"], &refused.body["allowed"]), (&json!("closed"), &json!([])));
+        assert_eq!(refused.problem(409), "window-closed");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_referral_before_the_first_message_waits_for_the_room() {
     story(async |world| {
         let ad = json!({ "ad_id": "62001", "source": "ADS", "type": "OPEN_THREAD" });

@@ -463,3 +463,45 @@ async fn a_flood_of_files_of_one_tenant_leaves_room_for_others() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_contact_sent_is_passed_on_by_whose_room_it_is_and_goes_when_it_is_taken_back() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let (anna, bea) = (world.customer("Anna"), world.customer("Bea"));
+        anna.says("hello").await;
+        anna.tells(with_picture(world, "m_1")).await;
+        let room = ben.takes_next().await;
+        bea.says("hello").await;
+        let other = ben.takes_next().await;
+        let cleo = world.agent("Cleo").await.ready().await;
+        world.admin.post(&format!("/rooms/{}/transfer", id(&other)), json!({ "agent_id": cleo.id })).await.expect(200);
+        cleo.takes_next().await;
+        let picture = newest(&ben, &room).await;
+        let pass_on = async |agent: &Agent<'_>, room: &Value, kind: &str| {
+            let content = json!({ "kind": "attachments", "attachments": [{ "type": kind, "id": picture["id"] }] });
+            agent.api.post(&format!("/rooms/{}/messages", id(room)), json!({ "content": content })).await
+        };
+        assert_eq!(
+            pass_on(&cleo, &other, "image").await.pointers(),
+            ["/content/attachments/0/id"],
+            "not from Ben's room"
+        );
+        assert_eq!(pass_on(&ben, &room, "video").await.pointers(), ["/content/attachments/0/type"]);
+        pass_on(&ben, &room, "image").await.expect(201);
+        world.settle().await;
+        world.admin.post(&format!("/rooms/{}/take", id(&other)), json!({ "agent_id": ben.id })).await.expect(200);
+        let there = pass_on(&ben, &other, "image").await.expect(201);
+        world.settle().await;
+        for customer in [&anna, &bea] {
+            let seen = world.simulator.seen_by(PAGE_ID, &customer.psid).pop().unwrap();
+            assert_eq!(seen.attachment.unwrap()["type"], "image");
+        }
+        assert_eq!((world.simulator.uploads(PAGE_ID).len(), kept(world).await), (1, 1), "one file, handed over once");
+        let link = there["content"]["attachments"][0]["url"].as_str().unwrap().to_owned();
+        assert_eq!(get(world, &link, None).await.0, 200);
+        anna.tells(json!({ "mid": "m_1", "is_deleted": true })).await;
+        assert_eq!(follow(world, &link).await.problem(404), "not-found", "it was hers");
+    })
+    .await;
+}

@@ -1,10 +1,11 @@
 //! Whose room it is: offers, seats, hours, transfers.
 
+use chatgate::db::bell::Work;
 use serde_json::{Value, json};
 
 use crate::support::{
     story,
-    world::{PAGE_ID, id},
+    world::{Customer, PAGE_ID, id},
 };
 
 #[tokio::test]
@@ -283,6 +284,29 @@ async fn an_agent_whose_stream_is_gone_is_set_offline_and_the_rooms_return() {
         world.pass(601).await;
         assert!(ben.rooms().await.is_empty());
         assert_eq!(id(&cleo.takes_next().await), id(&room));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_comes_into_a_queue_is_greeted_once_and_senders_wake_only_where_there_is_a_text() {
+    story(async |world| {
+        // Echoes and receipts wake them, too.
+        world.simulator.set_echoes(false);
+        world.simulator.set_receipts(false);
+        let mut outbox = world.bell.changes(Work::Outbox);
+        let mut woken = async |says: &str, customer: &Customer<'_>| {
+            outbox.mark_unchanged();
+            customer.says(says).await;
+            outbox.has_changed().unwrap()
+        };
+        let (anna, bea) = (world.customer("Anna"), world.customer("Bea"));
+        assert!(!woken("hello", &anna).await, "there is nothing to send");
+        let greeting = json!({ "texts": { "queued": "One moment, please." } });
+        world.admin.patch(&format!("/widgets/{}", id(&world.widget)), greeting).await.expect(200);
+        assert!(woken("hello", &bea).await);
+        assert!(!woken("anybody?", &bea).await);
+        assert_eq!((anna.sees(), bea.sees()), (vec![], vec!["One moment, please.".to_owned()]));
     })
     .await;
 }

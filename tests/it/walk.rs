@@ -51,6 +51,16 @@ async fn the_keyword_email_asks_and_the_tap_fills_the_contact() {
         assert!(world.kinds().await.contains(&"contact.updated".to_owned()));
         let contact = ben.api.get(&format!("/contacts/{}", id(&room["contact"]))).await.expect(200);
         assert_eq!(contact["email"], "anna@example.com");
+        assert_eq!(contact["facts"]["email"]["via"], "shared", "how it came here");
+        // A colleague's correction says whose it is, of what was corrected only.
+        let path = format!("/contacts/{}", id(&contact));
+        let corrected = ben.api.patch(&path, json!({ "phone": "+12025550199", "name": "Anna B." })).await.expect(200);
+        assert_eq!(corrected["facts"]["email"], contact["facts"]["email"]);
+        assert_eq!(
+            (&corrected["facts"]["phone"]["via"], &corrected["facts"]["phone"]["by"]),
+            (&json!("entered"), &json!("Ben"))
+        );
+        assert_eq!(corrected["facts"].as_object().unwrap().len(), 2);
     })
     .await;
 }

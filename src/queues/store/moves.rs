@@ -9,7 +9,7 @@ use crate::{
     rooms::CloseReason,
 };
 
-/// The room is the agent's from now on.
+/// The room is the agent's from now on. Silence counts anew: who has just got it left nobody without an answer.
 ///
 /// # Errors
 /// The database's, as everywhere in this file.
@@ -22,7 +22,8 @@ pub async fn mark_active(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
-        set status = 'active', agent_id = $3, offer_expires_at = null, accepted_at = $4, passed_by = '{}', rering_at = null
+        set status = 'active', agent_id = $3, offer_expires_at = null, accepted_at = $4, passed_by = '{}', rering_at = null, is_held = false,
+            reminded_at = null, agent_silent_at = null
         where tenant_id = $1 and id = $2",
         tenant.0,
         room.0,
@@ -45,7 +46,8 @@ pub async fn mark_offered(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
-        set status = 'offered', agent_id = $3, offer_expires_at = $4, offered_at = $5, place_at = coalesce(place_at, $5), passed_by = '{}', rering_at = null
+        set status = 'offered', agent_id = $3, offer_expires_at = $4, offered_at = $5, place_at = coalesce(place_at, $5), passed_by = '{}',
+            rering_at = null, is_held = false, reminded_at = null, agent_silent_at = null
         where tenant_id = $1 and id = $2",
         tenant.0,
         room.0,
@@ -95,7 +97,7 @@ pub async fn mark_queued(
     let done = sqlx::query!(
         "update rooms r
         set status = 'waiting', queue_id = q.id, agent_id = null, offer_expires_at = null, place_at = $4, queued_at = $4, passed_by = '{}',
-            rering_at = null, is_held = false, waiting_told_at = null
+            rering_at = null, is_held = false, waiting_told_at = null, reminded_at = null, agent_silent_at = null
         from queues q
         where r.tenant_id = $1 and r.id = $2 and q.tenant_id = $1 and q.id = $3",
         tenant.0,
@@ -119,7 +121,7 @@ pub async fn mark_closed(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update rooms
-        set status = 'closed', close_reason = $3, closed_at = $4, offer_expires_at = null, agent_id = $5
+        set status = 'closed', close_reason = $3, closed_at = $4, offer_expires_at = null, agent_id = $5, is_held = false
         where tenant_id = $1 and id = $2",
         tenant.0,
         room.0,

@@ -189,7 +189,7 @@ pub async fn mark_returned(
     sqlx::query_scalar!(
         "update rooms r
         set status = 'waiting', agent_id = null, offer_expires_at = null, queued_at = $3, waiting_told_at = null,
-            answered_at = null, reminded_at = null, agent_silent_at = null, passed_by = array[$4::uuid], rering_at = $5,
+            reminded_at = null, agent_silent_at = null, passed_by = array[$4::uuid], rering_at = $5,
             place_at = least(r.opened_at, (
                 select min(w.place_at) - interval '1 microsecond'
                 from rooms w

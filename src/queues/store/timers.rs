@@ -183,8 +183,8 @@ pub enum Silence {
     TakeBack,
 }
 
-/// Active rooms in which somebody has been silent too long; with `only`, whether that still holds for this one. The agent's silence counts
-/// from when they got the room at the earliest.
+/// Active rooms in which somebody has been silent too long; with `only`, whether that still holds for this one. Silence counts from when
+/// the agent got the room at the earliest.
 pub async fn list_silences(
     db: impl PgExecutor<'_>,
     only: Option<Due>,
@@ -196,8 +196,9 @@ pub async fn list_silences(
         join rooms r on r.tenant_id = q.tenant_id and r.queue_id = q.id and r.status = 'active'
         cross join lateral (
             select
-                coalesce(r.reminded_at is null
-                    and r.answered_at <= $1::timestamptz - make_interval(mins => q.contact_silent_minutes), false) as remind,
+                coalesce(r.reminded_at is null and r.answered_at is not null
+                    and greatest(r.answered_at, r.accepted_at)
+                        <= $1::timestamptz - make_interval(mins => q.contact_silent_minutes), false) as remind,
                 coalesce(r.reminded_at <= $1::timestamptz - make_interval(mins => q.contact_close_minutes), false) as ends,
                 coalesce(r.agent_silent_at is null and r.unanswered_since is not null
                     and greatest(r.unanswered_since, r.accepted_at)

@@ -412,7 +412,7 @@ pub async fn find_asked(tx: &mut PgConnection, tenant: TenantId, contact: Contac
     Ok(rows.filter(|it| it.kind == "request_field").and_then(|it| it.field))
 }
 
-/// Sets what a contact shared.
+/// Sets what a contact shared, and that they did.
 pub async fn mark_shared(
     tx: &mut PgConnection,
     tenant: TenantId,
@@ -421,15 +421,19 @@ pub async fn mark_shared(
     phone: Option<&str>,
     now: Moment,
 ) -> sqlx::Result<()> {
+    let shared = serde_json::json!({ "via": "shared", "at": crate::clock::show(now) });
+    let fields = [("email", email), ("phone", phone)].into_iter().filter(|it| it.1.is_some());
+    let origins: serde_json::Value = fields.map(|(field, _)| (field.to_owned(), shared.clone())).collect();
     sqlx::query!(
         "update contacts
-        set email = coalesce($3, email), phone = coalesce($4, phone), updated_at = $5
+        set email = coalesce($3, email), phone = coalesce($4, phone), updated_at = $5, facts = facts || $6
         where tenant_id = $1 and id = $2",
         tenant.0,
         contact.0,
         email,
         phone,
         now,
+        origins,
     )
     .execute(tx)
     .await?;

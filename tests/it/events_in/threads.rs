@@ -76,6 +76,26 @@ async fn a_thread_is_taken_back_where_facebook_allows_it() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_again_into_somebody_elses_thread() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.fail_next_sends(PAGE_ID, vec![Fault::error(100, Some(2_018_109), "(#100) too large")]);
+        let resend = format!("/messages/{}/resend", id(&ben.replies(&room, "big").await));
+        tell(world, &anna.psid, passed(PAGE_INBOX)).await;
+        let refused = ben.api.act(&resend).await;
+        assert_eq!(refused.body["thread_owner"]["app_id"], PAGE_INBOX);
+        assert_eq!(refused.problem(409), "thread-elsewhere");
+        world.pass(1).await;
+        ben.api.act(&format!("/rooms/{}/take-thread", id(&room))).await.expect(200);
+        ben.api.act(&resend).await.expect(201);
+        world.settle().await;
+        assert_eq!(anna.sees().pop().unwrap(), "big");
+        world.expects_trouble.store(true, std::sync::atomic::Ordering::Relaxed);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_automatic_text_goes_into_somebody_elses_thread() {
     story(async |world| {
         let (ben, anna, room) = talk(world).await;

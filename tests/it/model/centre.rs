@@ -1,7 +1,7 @@
 //! A contact centre that several processes run on one database. Acts go straight to the verbs: thousands of steps would take too
 //! long through the doors, which the stories walk.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use chatgate::{
     app::Gateway,
@@ -10,25 +10,31 @@ use chatgate::{
     config::Settings,
     crew::{Crew, Step, Worker as _},
     db::bell::Bell,
-    ids::{MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
+    ids::{HoursId, MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
+    intake::{self, apply::Care},
     queues::{
         AgentStatus, Dispatch, Mover,
         assign::Assigner,
         moves::{self, MoveError, Target},
+        opening,
         presence::{self, Watch},
         timers::Timers,
     },
     rooms::{
-        Place,
-        receive::{self, Inbound},
+        Direction, Status,
+        receive::Inbound,
+        say::{self, Writer},
     },
     seal::SealKey,
 };
 use futures::future::join_all;
 use sqlx::PgPool;
-use uuid::Uuid;
 
-use super::case::{Act, Case};
+use super::{
+    case::{Act, Hours, Kill, Queue},
+    furnish::{name, schedule},
+    picture::Picture,
+};
 use crate::support::cluster::TestDatabase;
 
 /// More rounds than any settling takes: then it goes round and round.
@@ -44,16 +50,35 @@ pub struct Machine {
 
 /// One tenant's history on it.
 pub struct Centre<'m> {
-    pub machine: &'m Machine,
+    pub machine: &'m mut Machine,
     pub tenant: TenantId,
-    widget: WidgetId,
-    queues: Vec<QueueId>,
-    agents: Vec<UserId>,
-    written: u64,
+    pub queues: Vec<Line>,
+    pub agents: Vec<UserId>,
+    pub written: u64,
+}
+
+/// A queue with the widget whose rooms come into it.
+pub struct Line {
+    pub id: QueueId,
+    pub widget: WidgetId,
+    pub hours_id: HoursId,
+    pub hours: Hours,
+    pub settings: Queue,
+}
+
+impl Line {
+    pub fn is_open(&self, now: Moment) -> bool {
+        match self.hours {
+            Hours::Always => true,
+            Hours::Never => false,
+            Hours::Halves => now.timestamp() % 3600 < 1800,
+        }
+    }
 }
 
 struct Process {
     gateway: Gateway,
+    crew: Crew,
     assign: Assigner,
     watch: Watch,
     timers: Timers,
@@ -63,31 +88,50 @@ impl Process {
     async fn start(database: &TestDatabase, clock: &Clock) -> Self {
         let settings = Settings::load(None, &[]).unwrap();
         let seal = SealKey::parse(&SealKey::generate()).unwrap();
-        let (db, clock) = (database.pool().await, clock.clone());
-        let gateway = Gateway::assemble(settings, db, Bell::local(), seal, clock.clone(), Crew::new()).await.unwrap();
+        let (db, clock, crew) = (database.pool().await, clock.clone(), Crew::new());
+        let gateway = Gateway::assemble(settings, db, Bell::local(), seal, clock.clone(), crew.clone()).await.unwrap();
         let dispatch = || gateway.app.dispatch.clone();
         let assign = Assigner::new(dispatch(), clock.clone());
         let watch = Watch { dispatch: dispatch(), clock: clock.clone() };
         let timers = Timers { dispatch: dispatch(), clock };
-        Self { assign, watch, timers, gateway }
+        Self { assign, watch, timers, crew, gateway }
     }
 
     fn dispatch(&self) -> &Dispatch {
         &self.gateway.app.dispatch
+    }
+
+    /// Whether there was anything to do.
+    async fn step(&self) -> anyhow::Result<bool> {
+        let steps = tokio::join!(self.assign.step(), self.watch.step(), self.timers.step());
+        Ok([steps.0?, steps.1?, steps.2?].contains(&Step::Worked))
+    }
+
+    async fn stop(self) {
+        self.crew.dismiss(Duration::from_secs(5)).await;
+        self.dispatch().db.close().await;
     }
 }
 
 impl Machine {
     pub async fn start() -> Self {
         let (database, clock) = (TestDatabase::create().await, Clock::manual(Clock::System.now()));
-        let processes = join_all((0..2).map(|_| Process::start(&database, &clock))).await;
+        let processes = Self::start_processes(&database, &clock).await;
         Self { db: database.pool().await, database, clock, processes }
     }
 
+    async fn start_processes(database: &TestDatabase, clock: &Clock) -> Vec<Process> {
+        join_all((0..2).map(|_| Process::start(database, clock))).await
+    }
+
+    /// After all processes were killed: new ones, which know nothing.
+    async fn restart(&mut self) {
+        let new = Self::start_processes(&self.database, &self.clock).await;
+        join_all(std::mem::replace(&mut self.processes, new).into_iter().map(Process::stop)).await;
+    }
+
     pub async fn stop(self) {
-        for it in &self.processes {
-            it.dispatch().db.close().await;
-        }
+        join_all(self.processes.into_iter().map(Process::stop)).await;
         self.db.close().await;
         self.database.drop().await;
     }
@@ -102,138 +146,9 @@ impl Machine {
     }
 }
 
-/// A room as far as routing goes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Room {
-    pub id: Uuid,
-    pub status: String,
-    pub queue: Option<Uuid>,
-    pub agent: Option<Uuid>,
-    pub place_at: Option<Moment>,
-    pub offer_expires_at: Option<Moment>,
-    /// Who is not to be rung for it now.
-    pub passed_by: Vec<Uuid>,
-    /// Who may be rung for it again by now, but after everybody else.
-    pub passed_once: Vec<Uuid>,
-    pub is_held: bool,
-}
-
-/// An agent as far as routing goes.
-#[derive(Clone, Debug)]
-pub struct Person {
-    pub id: Uuid,
-    pub is_ready: bool,
-    pub seats: i64,
-    /// Offered, active, and closed ones that are wrapped up.
-    pub taken: i64,
-    /// Queue and member priority.
-    pub serves: HashMap<Uuid, i32>,
-}
-
-type RoomRow = (Uuid, String, Option<Uuid>, Option<Uuid>, Option<Moment>, Option<Moment>, Vec<Uuid>, Vec<Uuid>, bool);
-type PersonRow = (Uuid, bool, i32, i64, Vec<Uuid>, Vec<i32>);
-
-/// Everything at one moment. Open rooms in the order they were opened.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    pub rooms: Vec<Room>,
-    pub people: Vec<Person>,
-    pub priority: HashMap<Uuid, i32>,
-}
-
-impl Picture {
-    pub fn room(&self, id: Uuid) -> Option<&Room> {
-        self.rooms.iter().find(|it| it.id == id)
-    }
-}
-
-impl<'m> Centre<'m> {
-    pub async fn open(machine: &'m Machine, case: &Case) -> Centre<'m> {
-        let (db, now) = (&machine.db, machine.clock.now());
-        let (tenant, widget) = (TenantId::fresh(now), WidgetId::fresh(now));
-        let (mut queues, mut agents) = (Vec::new(), Vec::new());
-        sqlx::query("insert into tenants (id, slug, name, created_at, updated_at) values ($1, $2, 'Model', $3, $3)")
-            .bind(tenant)
-            .bind(tenant.to_string())
-            .bind(now)
-            .execute(db)
-            .await
-            .unwrap();
-        sqlx::query(
-            "insert into widgets (tenant_id, id, channel, name, display_name, color, tags_offered, tags_required, texts, created_at, updated_at)
-            values ($1, $2, 'messenger', 'Page', 'Page', '#000000', '{}', false, '{}', $3, $3)",
-        )
-        .bind(tenant)
-        .bind(widget)
-        .bind(now)
-        .execute(db)
-        .await
-        .unwrap();
-        for (at, it) in case.queues.iter().enumerate() {
-            let id = QueueId::fresh(now);
-            sqlx::query(
-                "insert into queues (tenant_id, id, name, strategy, accept, offer_timeout_s, offer_timeout_action, wrap_up_s, priority,
-                    created_at, updated_at)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
-            )
-            .bind(tenant)
-            .bind(id)
-            .bind(format!("Queue {at}"))
-            .bind(it.strategy)
-            .bind(if it.is_auto { "auto" } else { "manual" })
-            .bind(it.offer_timeout_s)
-            .bind(if it.sets_away { "requeue_and_away" } else { "requeue" })
-            .bind(it.wrap_up_s)
-            .bind(it.priority)
-            .bind(now)
-            .execute(db)
-            .await
-            .unwrap();
-            queues.push(id);
-        }
-        for (at, it) in case.agents.iter().enumerate() {
-            let id = UserId::fresh(now);
-            sqlx::query(
-                "with u as (
-                    insert into users (tenant_id, id, email, name, password_hash, roles, created_at, updated_at)
-                    values ($1, $2, $3, $3, '', '{agent}', $4, $4))
-                insert into agents (tenant_id, user_id, max_chats, status, status_since, idle_since)
-                values ($1, $2, $5, $6, $4, $4)",
-            )
-            .bind(tenant)
-            .bind(id)
-            .bind(format!("Agent {at}"))
-            .bind(now)
-            .bind(it.seats)
-            .bind(if it.is_ready { "ready" } else { "offline" })
-            .execute(db)
-            .await
-            .unwrap();
-            agents.push(id);
-        }
-        let centre = Self { machine, tenant, widget, queues, agents, written: 0 };
-        for (at, it) in (0u8..).zip(&case.agents) {
-            for (queue, priority) in &it.serves {
-                centre.set(&Act::Member(at, *queue, Some(*priority))).await;
-            }
-        }
-        centre
-    }
-
-    /// Leaves the database as it was.
-    pub async fn shut(self) {
-        for sql in [
-            "delete from outbox where tenant_id = $1",
-            "delete from messages where tenant_id = $1",
-            "delete from events where tenant_id = $1",
-            "delete from routing_log where tenant_id = $1",
-            "delete from rooms where tenant_id = $1",
-            "delete from contacts where tenant_id = $1",
-            "delete from widgets where tenant_id = $1",
-            "delete from tenants where id = $1",
-        ] {
-            sqlx::query(sql).bind(self.tenant).execute(&self.machine.db).await.unwrap();
-        }
+impl Centre<'_> {
+    pub async fn look(&self) -> Picture {
+        Picture::take(&self.machine.db, self.tenant, self.machine.clock.now()).await
     }
 
     /// Does what the step says, all at once; what went wrong that never may.
@@ -247,23 +162,31 @@ impl<'m> Centre<'m> {
             (usize::from(*process) % self.machine.processes.len(), act, self.written)
         });
         let at_once: Vec<_> = at_once.collect();
-        let killed = step.kill.map(|(process, after)| (usize::from(process) % self.machine.processes.len(), after));
+        let dies = |process: usize| {
+            let kills =
+                |it: &Kill| it.process.is_none_or(|it| usize::from(it) % self.machine.processes.len() == process);
+            step.kill.filter(kills).map(|it| Duration::from_micros(it.after))
+        };
         let done = join_all(at_once.into_iter().map(|(process, act, nth)| {
             let one = self.one(&self.machine.processes[process], act, nth, before, now);
+            let dies = dies(process);
             async move {
-                match killed {
-                    Some((it, after)) if it == process => {
-                        tokio::time::timeout(Duration::from_micros(after), one).await.unwrap_or(Ok(()))
-                    }
-                    _ => one.await,
+                match dies {
+                    Some(after) => tokio::time::timeout(after, one).await.unwrap_or(Ok(())),
+                    None => one.await,
                 }
                 .map_err(|error| format!("{act:?} failed: {error}"))
             }
         }))
         .await;
-        if killed.is_some() {
+        if step.kill.is_some() {
             self.machine.bury().await;
         }
+        if step.kill.is_some_and(|it| it.process.is_none()) {
+            self.machine.restart().await;
+        }
+        // What was killed may have been done or not.
+        self.read_hours().await;
         done.into_iter().collect()
     }
 
@@ -275,11 +198,8 @@ impl<'m> Centre<'m> {
     pub async fn settle(&self) -> Result<(), String> {
         let mut quiet = 0;
         for _ in 0..ENDLESS {
-            let steps = join_all(self.machine.processes.iter().map(|it| async {
-                let steps = tokio::join!(it.assign.step(), it.watch.step(), it.timers.step());
-                Ok([steps.0?, steps.1?, steps.2?].contains(&Step::Worked))
-            }));
-            let worked: Result<Vec<_>, anyhow::Error> = steps.await.into_iter().collect();
+            let worked: anyhow::Result<Vec<_>> =
+                join_all(self.machine.processes.iter().map(Process::step)).await.into_iter().collect();
             let worked = worked.map_err(|error| format!("settling failed: {error:#}"))?;
             quiet = if worked.contains(&true) { 0 } else { quiet + 1 };
             // One worker's last step may be another's first.
@@ -294,7 +214,7 @@ impl<'m> Centre<'m> {
         let (dispatch, tenant) = (process.dispatch(), self.tenant);
         let room = |at: &u8| (!before.rooms.is_empty()).then(|| &before.rooms[usize::from(*at) % before.rooms.len()]);
         let agent = |at: &u8| self.agents[usize::from(*at) % self.agents.len()];
-        let queue = |at: &u8| self.queues[usize::from(*at) % self.queues.len()];
+        let line = |at: &u8| &self.queues[usize::from(*at) % self.queues.len()];
         let supervisor = || Mover { id: None, name: "Sue".to_owned(), sees_all: true };
         let moved = |result: Result<_, MoveError>| match result {
             Err(MoveError::Db(error)) => Err(error.to_string()),
@@ -302,7 +222,7 @@ impl<'m> Centre<'m> {
         };
         match act {
             Act::Arrive(contacts, to) => {
-                self.arrive(dispatch, contacts, queue(to), nth, now).await.map_err(|it| it.to_string())
+                self.arrive(dispatch, contacts, line(to).widget, nth, now).await.map_err(|it| it.to_string())
             }
             Act::Accept(it) | Act::Decline(it) => {
                 let offered: Vec<_> = before.rooms.iter().filter(|it| it.status == "offered").collect();
@@ -310,7 +230,7 @@ impl<'m> Centre<'m> {
                     return Ok(());
                 }
                 let room = offered[usize::from(*it) % offered.len()];
-                let (id, me) = (RoomId(room.id), UserId(room.agent.unwrap()));
+                let (id, me) = (RoomId(room.id), UserId(room.agent_id.unwrap()));
                 moved(match act {
                     Act::Accept(_) => moves::accept(dispatch, tenant, id, me, now).await,
                     _ => moves::decline(dispatch, tenant, id, me, now).await,
@@ -322,7 +242,7 @@ impl<'m> Centre<'m> {
             }
             Act::ToQueue(it, to) => {
                 let Some(room) = room(it) else { return Ok(()) };
-                let to = Target::Queue(queue(to));
+                let to = Target::Queue(line(to).id);
                 moved(moves::transfer(dispatch, tenant, RoomId(room.id), &supervisor(), to, None, now).await)
             }
             Act::ToAgent(it, to) => {
@@ -336,7 +256,7 @@ impl<'m> Centre<'m> {
             }
             Act::Close(it, by_agent) => {
                 let Some(room) = room(it) else { return Ok(()) };
-                let mover = match room.agent.filter(|_| *by_agent) {
+                let mover = match room.agent_id.filter(|_| *by_agent) {
                     Some(me) => Mover { id: Some(UserId(me)), name: "Ann".to_owned(), sees_all: false },
                     None => supervisor(),
                 };
@@ -356,7 +276,14 @@ impl<'m> Centre<'m> {
                 let seen = chatgate::queues::store::presence::mark_streaming(db, &[tenant.0], &who, now).await;
                 seen.map_err(|it| it.to_string())
             }
-            Act::Assign => process.assign.step().await.map(drop).map_err(|it| format!("{it:#}")),
+            Act::Reply(it) => {
+                let Some(room) = room(it) else { return Ok(()) };
+                self.reply(dispatch, RoomId(room.id), now).await.map_err(|it| it.to_string())
+            }
+            Act::Work => process.step().await.map(drop).map_err(|it| format!("{it:#}")),
+            Act::Hours(it, hours) => {
+                self.change_hours(dispatch, line(it), *hours, now).await.map_err(|it| it.to_string())
+            }
             Act::Seats(..) | Act::Member(..) => Ok(()),
         }
     }
@@ -365,7 +292,7 @@ impl<'m> Centre<'m> {
         &self,
         dispatch: &Dispatch,
         contacts: &[u8],
-        queue: QueueId,
+        widget: WidgetId,
         nth: u64,
         now: Moment,
     ) -> sqlx::Result<()> {
@@ -375,7 +302,7 @@ impl<'m> Centre<'m> {
             .map(|(contact, at)| Inbound {
                 id: MessageId::fresh(now),
                 tenant: self.tenant,
-                widget: self.widget,
+                widget,
                 sender: contact.to_string(),
                 at: now,
                 external_id: format!("m_{nth}_{at}"),
@@ -384,18 +311,41 @@ impl<'m> Centre<'m> {
                 referral: None,
             })
             .collect();
+        for care in [Care::Looks, Care::Locks] {
+            let mut tx = chatgate::db::begin(&dispatch.db).await?;
+            // Intake applies a sender's items one after the other, in whichever process.
+            sqlx::query("select pg_advisory_xact_lock(16)").execute(&mut *tx).await?;
+            if intake::apply::store(&mut tx, &items, care, now).await?.is_some() {
+                return tx.commit().await;
+            }
+        }
+        panic!("locked rooms stay as they are");
+    }
+
+    /// By whoever holds the room now.
+    async fn reply(&self, dispatch: &Dispatch, room: RoomId, now: Moment) -> sqlx::Result<()> {
         let mut tx = chatgate::db::begin(&dispatch.db).await?;
-        // Intake applies a sender's items one after the other, in whichever process.
-        sqlx::query("select pg_advisory_xact_lock(16)").execute(&mut *tx).await?;
-        let mut looked = receive::look(&mut tx, &items, now).await?;
-        looked.lock(&mut tx).await?;
-        let places = HashMap::from([(self.widget, Place::Queue { queue, held: None, limit: None, greets: false })]);
-        let stored = looked.store(&mut tx, &places, now).await?;
-        assert!(stored.is_some(), "locked rooms stay as they are");
+        let Some(mut room) = chatgate::rooms::store::lock(&mut tx, self.tenant, room).await? else { return Ok(()) };
+        let Some(holder) = room.agent.filter(|_| room.status == Status::Active) else { return Ok(()) };
+        let (writer, content) = (Writer::agent(holder, "Ann"), Content::Text { text: "yes".to_owned() });
+        say::write(&mut tx, self.tenant, &mut room, &writer, Direction::Outbound, &content, now).await?;
         tx.commit().await
     }
 
-    async fn set(&self, act: &Act) {
+    async fn change_hours(&self, dispatch: &Dispatch, line: &Line, hours: Hours, now: Moment) -> sqlx::Result<()> {
+        let mut tx = chatgate::db::begin(&dispatch.db).await?;
+        sqlx::query("update working_hours set name = $3, schedule = $4 where tenant_id = $1 and id = $2")
+            .bind(self.tenant)
+            .bind(line.hours_id)
+            .bind(name(hours))
+            .bind(schedule(hours))
+            .execute(&mut *tx)
+            .await?;
+        opening::hours_changed(&mut tx, self.tenant, now).await?;
+        tx.commit().await
+    }
+
+    pub async fn set(&self, act: &Act) {
         match act {
             Act::Seats(who, seats) => {
                 let who = self.agents[usize::from(*who) % self.agents.len()];
@@ -409,7 +359,7 @@ impl<'m> Centre<'m> {
             }
             Act::Member(who, queue, priority) => {
                 let who = self.agents[usize::from(*who) % self.agents.len()];
-                let queue = self.queues[usize::from(*queue) % self.queues.len()];
+                let queue = self.queues[usize::from(*queue) % self.queues.len()].id;
                 sqlx::query("delete from queue_members where tenant_id = $1 and queue_id = $2 and user_id = $3")
                     .bind(self.tenant)
                     .bind(queue)
@@ -431,64 +381,5 @@ impl<'m> Centre<'m> {
             }
             _ => {}
         }
-    }
-
-    /// What the database says now.
-    pub async fn look(&self) -> Picture {
-        let now = self.machine.clock.now();
-        let rooms: Vec<RoomRow> = sqlx::query_as(
-            "select id, status, queue_id, agent_id, place_at, offer_expires_at,
-                case when rering_at > $2 then passed_by else '{}' end, passed_by, is_held
-            from rooms
-            where tenant_id = $1 and status <> 'closed'
-            order by id",
-        )
-        .bind(self.tenant)
-        .bind(now)
-        .fetch_all(&self.machine.db)
-        .await
-        .unwrap();
-        let rooms = rooms.into_iter().map(
-            |(id, status, queue, agent, place_at, offer_expires_at, passed_by, passed_once, is_held)| Room {
-                id,
-                status,
-                queue,
-                agent,
-                place_at,
-                offer_expires_at,
-                passed_by,
-                passed_once,
-                is_held,
-            },
-        );
-        let people: Vec<PersonRow> = sqlx::query_as(
-            "select a.user_id, a.status = 'ready', a.max_chats,
-                (select count(*) from rooms r
-                 where r.tenant_id = a.tenant_id and r.agent_id = a.user_id
-                   and (r.status in ('offered', 'active') or r.status = 'closed' and r.seat_until > $2)),
-                array(select queue_id from queue_members m where m.tenant_id = a.tenant_id and m.user_id = a.user_id order by queue_id),
-                array(select priority from queue_members m where m.tenant_id = a.tenant_id and m.user_id = a.user_id order by queue_id)
-            from agents a
-            where a.tenant_id = $1
-            order by a.user_id",
-        )
-        .bind(self.tenant)
-        .bind(now)
-        .fetch_all(&self.machine.db)
-        .await
-        .unwrap();
-        let people = people.into_iter().map(|(id, is_ready, seats, taken, queues, priorities)| Person {
-            id,
-            is_ready,
-            seats: seats.into(),
-            taken,
-            serves: queues.into_iter().zip(priorities).collect(),
-        });
-        let priority: Vec<(Uuid, i32)> = sqlx::query_as("select id, priority from queues where tenant_id = $1")
-            .bind(self.tenant)
-            .fetch_all(&self.machine.db)
-            .await
-            .unwrap();
-        Picture { rooms: rooms.collect(), people: people.collect(), priority: priority.into_iter().collect() }
     }
 }

@@ -1,17 +1,18 @@
 //! What must hold, said once for all histories.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::PgPool;
+use chatgate::clock::Moment;
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
     case::Act,
-    centre::{Person, Picture, Room},
+    centre::Line,
+    picture::{Person, Picture, Room},
 };
-use chatgate::{clock::Moment, ids::TenantId};
 
-type Held = Result<(), String>;
+pub type Held = Result<(), String>;
 
 macro_rules! must {
     ($holds:expr, $($why:tt)*) => {
@@ -19,6 +20,15 @@ macro_rules! must {
             return Err(format!($($why)*));
         }
     };
+}
+pub(super) use must;
+
+pub fn line_of(lines: &[Line], queue: Option<Uuid>) -> Result<&Line, String> {
+    lines.iter().find(|it| Some(it.id.0) == queue).ok_or_else(|| format!("no queue {queue:?}"))
+}
+
+pub fn minutes(it: i32) -> TimeDelta {
+    TimeDelta::minutes(it.into())
 }
 
 /// At every moment: nobody has more rooms than seats, nobody is rung who is not ready. `slack` knows who had more when their seats were
@@ -30,42 +40,95 @@ pub fn always(now: &Picture, slack: &mut HashMap<Uuid, i64>) -> Held {
         must!(it.taken <= *most, "agent {} has {} rooms on {} seats", it.id, it.taken, it.seats);
         *most = it.taken;
     }
-    for room in now.rooms.iter().filter(|it| it.status == "offered") {
-        let who = now.people.iter().find(|it| Some(it.id) == room.agent);
-        must!(who.is_some_and(|it| it.is_ready), "room {} rings at somebody who is not ready", room.id);
+    for room in &now.rooms {
+        let who = now.people.iter().find(|it| Some(it.id) == room.agent_id);
+        let rings = room.status == "offered";
+        must!(!rings || who.is_some_and(|it| it.is_ready), "room {} rings at somebody who is not ready", room.id);
+        must!(!room.is_held || room.status == "waiting", "room {} is {} and held", room.id, room.status);
     }
     Ok(())
 }
 
-/// Once everything has settled: no offer has outlived its time, and no room waits while somebody could take it.
-pub fn settled(it: &Picture, now: Moment) -> Held {
+/// Once everything has settled: no offer has outlived its time, no room waits while somebody could take it, or is held while the hours
+/// are open, or stays where others have room for it, and no silence goes unnoticed.
+pub fn settled(it: &Picture, lines: &[Line], now: Moment) -> Held {
     for room in &it.rooms {
         must!(room.offer_expires_at.is_none_or(|at| at > now), "the offer of room {} is over and still rings", room.id);
         for person in it.people.iter().filter(|person| room.status == "waiting" && fits(room, person)) {
             must!(person.taken >= person.seats, "room {} waits, and agent {} is free", room.id, person.id);
+        }
+        let widget = lines.iter().find(|it| it.widget.0 == room.widget_id).ok_or("no such widget")?;
+        must!(!room.is_held || !widget.is_open(now), "room {} is held, and the hours are open", room.id);
+        let line = line_of(lines, room.queue_id)?;
+        if let (Some((after_s, to)), "waiting", false) = (line.settings.overflow, &*room.status, room.is_held) {
+            let to = &lines[usize::from(to) % lines.len()];
+            let waits = it.rooms.iter().filter(|it| it.status == "waiting" && it.queue_id == Some(to.id.0)).count();
+            let is_full = to.settings.max_waiting.is_some_and(|most| waits >= usize::try_from(most).unwrap());
+            let is_due = room.queued_at.is_some_and(|at| at + TimeDelta::seconds(after_s.into()) <= now);
+            must!(!is_due || is_full || to.id == line.id, "room {} should have gone on to {}", room.id, to.id);
+        }
+        silence(room, line, now)?;
+    }
+    Ok(())
+}
+
+/// The silence of a room's contact and agent is noticed in time, never too early, and counts from when the agent got the room at the earliest.
+fn silence(room: &Room, line: &Line, now: Moment) -> Held {
+    for (who, settings, since, noticed) in [
+        ("contact", line.settings.contact_silent, room.answered_at, room.reminded_at),
+        ("agent", line.settings.agent_silent, room.unanswered_since, room.agent_silent_at),
+    ] {
+        let id = room.id;
+        let counts = settings.filter(|_| room.status == "active").zip(since);
+        let Some(((first, second), since)) = counts else {
+            must!(noticed.is_none(), "the {who} of room {id} is found silent, but is not");
+            continue;
+        };
+        let due = since.max(room.accepted_at.ok_or("active and never accepted")?) + minutes(first);
+        match noticed {
+            None => must!(due > now, "the {who} of room {id} is silent since {since}, and nobody notices"),
+            Some(at) => {
+                must!(at >= due, "the {who} of room {id} is silent at {at}, but has time until {due}");
+                let is_over = second.is_some_and(|it| at + minutes(it) <= now);
+                must!(!is_over, "the {who} of room {id} is silent for too long, and nothing follows");
+            }
         }
     }
     Ok(())
 }
 
 fn fits(room: &Room, person: &Person) -> bool {
-    let serves = room.queue.is_some_and(|queue| person.serves.contains_key(&queue));
+    let serves = room.queue_id.is_some_and(|queue| person.serves.contains_key(&queue));
     person.is_ready && serves && !room.is_held && !room.passed_by.contains(&person.id)
 }
 
-/// What settling did: whoever was given a room was given the first of those that waited, and nobody who goes before them was free.
-pub fn order(before: &Picture, after: &Picture) -> Held {
-    let rank = |room: &Room| (room.queue.and_then(|it| after.priority.get(&it)), room.place_at, room.id);
+/// What settling did: whoever was given a room was given the first of those that waited, nobody who goes before them was free, and whom
+/// the contact had goes before everybody.
+pub fn order(before: &Picture, after: &Picture, lines: &[Line]) -> Held {
+    let rank =
+        |room: &Room| (line_of(lines, room.queue_id).map_or(0, |it| it.settings.priority), room.place_at, room.id);
+    let taken = |it: &Room| it.agent_id.filter(|_| it.status == "active");
+    let lost = |was: &Room| taken(was).filter(|_| after.room(was.id).and_then(taken) != taken(was));
+    // They had no free seat when the others were chosen.
+    let freed: HashSet<Uuid> = before.rooms.iter().filter_map(lost).collect();
     for room in &after.rooms {
-        let (Some(was), Some(agent), Some(queue)) = (before.room(room.id), room.agent, room.queue) else { continue };
-        if was.agent == room.agent {
+        let (Some(was), Some(agent), Some(queue)) = (before.room(room.id), room.agent_id, room.queue_id) else {
+            continue;
+        };
+        if was.agent_id == room.agent_id {
             continue;
         }
-        must!(!was.passed_by.contains(&agent), "room {} rings again at agent {agent}, who passed on it", room.id);
+        let stayed = was.queue_id == room.queue_id;
+        let again = stayed && was.passed_by.contains(&agent);
+        must!(!again, "room {} rings again at agent {agent}, who passed on it", room.id);
         let agent = after.people.iter().find(|it| it.id == agent).ok_or("nobody")?;
         for left in after.rooms.iter().filter(|it| it.status == "waiting" && fits(it, agent)) {
-            let waited =
-                before.room(left.id).is_some_and(|it| it.status == "waiting" && !it.passed_by.contains(&agent.id));
+            let waited = before.room(left.id).is_some_and(|it| {
+                it.status == "waiting"
+                    && !it.is_held
+                    && it.queue_id == left.queue_id
+                    && !it.passed_by.contains(&agent.id)
+            });
             must!(
                 !waited || rank(left) > rank(room),
                 "room {} was given before {}, which goes first",
@@ -73,9 +136,18 @@ pub fn order(before: &Picture, after: &Picture) -> Held {
                 left.id
             );
         }
+        let passed = |it: &Person| stayed && was.passed_once.contains(&it.id);
+        let could = |it: &Person| fits(room, it) && it.taken < it.seats && !passed(it) && !freed.contains(&it.id);
+        let sticky = line_of(lines, room.queue_id)?.settings.sticky_minutes;
+        let had =
+            room.had.filter(|_| room.had_until.is_some_and(|at| at >= room.opened_at - minutes(sticky)) && sticky > 0);
+        if had == Some(agent.id) && !passed(agent) {
+            continue;
+        }
+        let goes_first = after.people.iter().find(|it| Some(it.id) == had && could(it));
+        must!(goes_first.is_none(), "room {} went past agent {had:?}, whom the contact had", room.id);
         let Some(level) = agent.serves.get(&queue) else { continue };
-        let goes_first = |it: &&Person| fits(room, it) && it.taken < it.seats && !was.passed_once.contains(&it.id);
-        for better in after.people.iter().filter(goes_first) {
+        for better in after.people.iter().filter(|it| could(it)) {
             must!(
                 better.serves[&queue] >= *level,
                 "room {} went past agent {}, who is free and goes first",
@@ -87,113 +159,43 @@ pub fn order(before: &Picture, after: &Picture) -> Held {
     Ok(())
 }
 
-/// A room that was not transferred keeps its place through everything that happened to it while it waited or rang.
+/// A room that was not transferred keeps its place through everything that happened to it while it waited, was held or rang. One that
+/// comes back from its agent by itself goes before all others.
 pub fn places(before: &Picture, after: &Picture, acts: &[(u8, Act)]) -> Held {
     let moved = |at: usize| {
         acts.iter()
             .any(|(_, act)| matches!(act, Act::ToQueue(room, _) if usize::from(*room) % before.rooms.len() == at))
     };
-    for (at, was) in before.rooms.iter().enumerate().filter(|(at, was)| was.status != "active" && !moved(*at)) {
+    for (at, was) in before.rooms.iter().enumerate() {
         let Some(room) = after.room(was.id).filter(|it| it.status != "active") else { continue };
-        must!(room.place_at == was.place_at, "room {} lost its place {at}", room.id);
+        if was.status != "active" && !moved(at) {
+            must!(room.place_at == was.place_at, "room {} lost its place {at}", room.id);
+        }
+        if was.status != "active" || room.status != "waiting" || !acts.is_empty() {
+            continue;
+        }
+        let waits_here = |it: &&Room| it.status == "waiting" && it.queue_id == room.queue_id;
+        let stayed = |it: &&Room| before.room(it.id).as_ref().is_some_and(waits_here);
+        let first = after.rooms.iter().filter(waits_here).filter(stayed).map(|it| it.place_at).min();
+        must!(first.is_none_or(|it| room.place_at < it), "room {} came back, but not to the front", room.id);
     }
     Ok(())
 }
 
-/// The event log as a reader follows it: every room goes through states that can follow each other, and ends where the table says.
-#[derive(Default)]
-pub struct Story {
-    after: (i64, i64),
-    rooms: HashMap<Uuid, (String, Option<Uuid>)>,
-}
-
-impl Story {
-    pub async fn read_on(&mut self, db: &PgPool, tenant: TenantId, now: &Picture) -> Held {
-        type Row = (i64, i64, String, Uuid, String, Option<Uuid>);
-        let rows: Vec<Row> = sqlx::query_as(
-            "select xid::text::bigint, seq, kind, room_id, data ->> 'status',
-                coalesce(data #>> '{offer,agent_id}', data #>> '{agent,id}')::uuid
-            from events
-            where tenant_id = $1 and room_id is not null and kind like 'room.%' and (xid, seq) > ($2::text::xid8, $3)
-            order by xid, seq",
-        )
-        .bind(tenant)
-        .bind(self.after.0.to_string())
-        .bind(self.after.1)
-        .fetch_all(db)
-        .await
-        .unwrap();
-        for (xid, seq, kind, room, status, agent) in rows {
-            self.after = (xid, seq);
-            let was = self.rooms.get(&room).map(|(status, agent)| (status.as_str(), *agent));
-            let follows = match kind.as_str() {
-                "room.opened" => was.is_none(),
-                "room.queued" => status == "waiting",
-                "room.offered" => status == "offered" && matches!(was, Some(("waiting", _)) | Some(("offered", _))),
-                "room.accepted" => {
-                    status == "active"
-                        && matches!(was, Some(("waiting", _)) | Some(("offered" | "active", _)))
-                        && (was.is_some_and(|it| it.0 == "waiting") || was.is_some_and(|it| it.1 == agent))
-                }
-                "room.offer_expired" | "room.declined" => {
-                    status == "waiting" && was.is_some_and(|it| it.0 == "offered")
-                }
-                _ => true,
-            };
-            must!(
-                follows && was.is_none_or(|it| it.0 != "closed"),
-                "{kind} ({status}, {agent:?}) follows {was:?} in room {room}"
-            );
-            self.rooms.insert(room, (status, agent));
-        }
-        for room in &now.rooms {
-            let told = self.rooms.get(&room.id);
-            let true_now = (room.status.clone(), room.agent);
-            must!(told == Some(&true_now), "the log says {told:?} of room {}, which is {true_now:?}", room.id);
-        }
-        let told_open = self.rooms.values().filter(|it| it.0 != "closed").count();
-        must!(told_open == now.rooms.len(), "the log knows {told_open} open rooms of {}", now.rooms.len());
-        Ok(())
-    }
-}
-
-/// Every room's last decision says why it is where it is.
-pub async fn explained(db: &PgPool, tenant: TenantId, now: &Picture) -> Held {
-    let last: Vec<(Uuid, String, Option<Uuid>)> = sqlx::query_as(
-        "select distinct on (room_id) room_id, decision, agent_id
-        from routing_log
-        where tenant_id = $1
-        order by room_id, seq desc",
-    )
-    .bind(tenant)
-    .fetch_all(db)
-    .await
-    .unwrap();
-    let last: HashMap<_, _> = last.into_iter().map(|(room, decision, agent)| (room, (decision, agent))).collect();
-    for room in &now.rooms {
-        let (decision, agent) = last.get(&room.id).ok_or(format!("room {} has no decision", room.id))?;
-        let why: &[&str] = match room.status.as_str() {
-            "offered" => &["offered", "transferred"],
-            "active" => &["accepted", "assigned", "taken", "flagged"],
-            _ => &[
-                "queued",
-                "held",
-                "released",
-                "declined",
-                "lapsed",
-                "withdrawn",
-                "overflowed",
-                "transferred",
-                "returned",
-            ],
+/// Who wrote while the hours were closed is held, or was turned away; nobody but a person lets in who is held. The acts changed no hours.
+pub fn hours(before: &Picture, after: &Picture, lines: &[Line], acts: &[(u8, Act)], now: Moment) -> Held {
+    for room in &after.rooms {
+        let line = lines.iter().find(|it| it.widget.0 == room.widget_id).ok_or("no such widget")?;
+        let Some(was) = before.room(room.id) else {
+            let is_right = line.is_open(now) || line.settings.holds && room.is_held;
+            must!(is_right, "room {} was let in while the hours were closed", room.id);
+            continue;
         };
-        let explains = why.contains(&decision.as_str()) && (room.status == "waiting" || *agent == room.agent);
+        let let_in = was.is_held && !room.is_held && room.status == "waiting" && was.queue_id == room.queue_id;
         must!(
-            explains,
-            "room {} is {} ({:?}), and the last decision was {decision} ({agent:?})",
-            room.id,
-            room.status,
-            room.agent
+            !let_in || !acts.is_empty() || line.is_open(now),
+            "room {} is let in while the hours are closed",
+            room.id
         );
     }
     Ok(())

@@ -1526,7 +1526,8 @@ export interface components {
             locale?: string | null;
             /**
              * @description What the channel told about them beside messages, the newest of each kind with its time: `optin`, `account_linking`,
-             *     `feedback`, `customer_information`, `lead`, `referral` …
+             *     `feedback`, `customer_information`, `lead`, `referral` … And how their `email` and `phone` came here: `via` (`shared` by them,
+             *     `entered` by whom `by` names) and `at`.
              */
             facts: Record<string, never>;
             /**

@@ -116,6 +116,7 @@ export const en = {
     windowClosed: 'window closed',
     windowHuman: 'late answer',
     windowEnds: (left: string) => `${left} to answer`,
+    windowTitle: 'Until then Messenger takes your answers',
   },
   chat: {
     title: 'Chat',
@@ -279,6 +280,7 @@ export const en = {
     unknown: 'not known',
     saved: 'Contact saved',
     sharedAt: (at: string) => `shared by the customer, ${at}`,
+    enteredBy: (name: string, at: string) => `entered by ${name}, ${at}`,
     channels: { messenger: 'Messenger', webchat: 'Web chat' },
     chatCount: (count: number) => many(count, 'chat', 'chats'),
     widget: 'Came in by',

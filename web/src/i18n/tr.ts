@@ -115,6 +115,7 @@ export const tr: Texts = {
     windowClosed: 'süre doldu',
     windowHuman: 'geç yanıt',
     windowEnds: (left) => `yanıt için ${left}`,
+    windowTitle: 'Messenger yanıtlarınızı o zamana kadar alır',
   },
   chat: {
     title: 'Sohbet',
@@ -278,6 +279,7 @@ export const tr: Texts = {
     unknown: 'bilinmiyor',
     saved: 'Kişi kaydedildi',
     sharedAt: (at) => `müşteri paylaştı, ${at}`,
+    enteredBy: (name, at) => `${name} girdi, ${at}`,
     channels: { messenger: 'Messenger', webchat: 'Web sohbeti' },
     chatCount: (count) => `${count} sohbet`,
     widget: 'Geldiği yer',
