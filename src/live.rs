@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::{
     crew::Crew,
-    db::bell::Bell,
+    db::{self, bell::Bell},
     ids::{TenantId, UserId},
     rooms::{
         events::{Cursor, Logged},
@@ -90,8 +90,7 @@ impl Live {
     #[must_use]
     pub fn new(db: PgPool, bell: &Bell, crew: &Crew) -> Self {
         let live = Self { db, tails: Arc::default() };
-        let reader =
-            LogReader { db: live.db.clone(), connection: None, tails: Arc::clone(&live.tails), rings: bell.events() };
+        let reader = LogReader { db: db::apart(&live.db, []), tails: Arc::clone(&live.tails), rings: bell.events() };
         let stop = crew.stop_token();
         crew.spawn(async move {
             tokio::select! { () = reader.run() => {}, () = stop.cancelled() => {} }
@@ -175,8 +174,6 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Reads the logs that somebody follows.
 struct LogReader {
     db: PgPool,
-    /// Its own, once it has one: it keeps its plan.
-    connection: Option<PgConnection>,
     tails: Tails,
     rings: broadcast::Receiver<TenantId>,
 }
@@ -197,7 +194,6 @@ impl LogReader {
                     pause = (pause * 2).min(POLL);
                 }
                 Err(error) => {
-                    self.connection = None;
                     tracing::warn!(error = %error, "the event log cannot be read; trying again");
                     news = News { everybody: true, tenants: HashSet::new() };
                     tokio::time::sleep(POLL).await;
@@ -241,11 +237,7 @@ impl LogReader {
             return Ok(false);
         }
         let after: Vec<_> = due.iter().map(|(tenant, tail)| (*tenant, *unpoisoned(&tail.at))).collect();
-        let connection = match &mut self.connection {
-            Some(it) => it,
-            none => none.insert(store::open_reader(&self.db).await?),
-        };
-        let read = store::list_news(connection, &after).await?;
+        let read = store::list_news(&self.db, &after).await?;
         let tails: HashMap<TenantId, Arc<Tail>> = due.into_iter().collect();
         for (tenant, event) in read.events {
             if let Some(tail) = tails.get(&tenant) {

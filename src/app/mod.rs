@@ -173,7 +173,7 @@ impl Gateway {
         };
         let typing = Typing::default();
         let strands = Strands::new(APPLIERS);
-        let applier = || Applier::new(db.clone(), bell.clone(), clock.clone(), strands.clone());
+        let applier = || Applier::new(&db, bell.clone(), clock.clone(), strands.clone());
         let workers = Workers {
             apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
             strands: strands.clone(),

@@ -155,13 +155,31 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> sqlx::R
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "60s"),
     ]);
+    pool_of(max_connections).connect_with(options.statement_cache_capacity(STATEMENTS_KEPT)).await
+}
+
+/// Look rows up by index, never read whole tables: for statements that find few rows in large ones. A plan made while the tables were
+/// empty is kept until they are analyzed, and would read all of them.
+pub const BY_KEY: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+
+/// A connection for one worker alone, made like those of `pool` when it is first used, with settings of its own. A pool hands its
+/// connections out in turn, so that each of them runs everything now and then; a worker that runs a handful of statements all the time
+/// is quicker, and PostgreSQL with it, on one that keeps to them. Its plans are made once: making them takes longer than running them.
+///
+/// A second transaction beside an open one would wait for it in vain.
+#[must_use]
+pub fn apart<'a>(pool: &PgPool, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> PgPool {
+    let options = pool.connect_options().as_ref().clone();
+    pool_of(1).connect_lazy_with(options.options([("plan_cache_mode", "force_generic_plan")]).options(settings))
+}
+
+fn pool_of(max_connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(|connection, about| Box::pin(is_alive(connection, about.idle_for)))
-        .connect_with(options.statement_cache_capacity(STATEMENTS_KEPT))
-        .await
 }
 
 /// Whether a connection can be used; asked only where it has been idle for a while, because the question is a round trip. One that has
@@ -185,21 +203,6 @@ pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>
     let connection = pool.acquire().await?;
     let begun = tokio::spawn(Transaction::begin(connection, None));
     begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
-}
-
-/// For the rest of the transaction, plans are kept from the first time on and look rows up by index. For a handful of statements that
-/// run all the time and find few rows in large tables: making their plans takes longer than running them.
-///
-/// # Errors
-/// The database's.
-pub async fn keep_plans(tx: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query(
-        "select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
-            set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)",
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
 }
 
 impl Database {

@@ -24,7 +24,10 @@ use crate::{
     },
     clock::{Clock, Moment},
     crew::Crew,
-    db::bell::{Bell, Topic},
+    db::{
+        self,
+        bell::{Bell, Topic, Work},
+    },
     ids::{self, ItemId, MetaAppId, TenantId},
     seal::SealKey,
     secret::Secret,
@@ -141,11 +144,10 @@ impl Intake {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let memory = Arc::new(Semaphore::new(MOST_UNDER_WAY_KIB));
         let intake = Self { db, bell, seal, clock, apps: Arc::default(), noted: Arc::default(), jobs, memory };
-        let (db, bell, clock) = (intake.db.clone(), intake.bell.clone(), intake.clock.clone());
+        let (db, bell, clock) = (db::apart(&intake.db, []), intake.bell.clone(), intake.clock.clone());
         let writer = Writer { db, bell, clock, strands, noted: Arc::clone(&intake.noted) };
         crew.spawn(writer.run(waiting, crew.stop_token()));
-        let (apps, mut changes, stop) =
-            (Arc::clone(&intake.apps), intake.bell.waiter(crate::db::bell::Work::Config), crew.stop_token());
+        let (apps, mut changes, stop) = (Arc::clone(&intake.apps), intake.bell.waiter(Work::Config), crew.stop_token());
         crew.spawn(async move {
             loop {
                 tokio::select! {

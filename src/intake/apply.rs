@@ -19,7 +19,10 @@ use crate::{
     channels::{Event, What, messenger::normalize::normalize, meta::envelope::Lane},
     clock::{Clock, Moment},
     crew::{Step, Worker},
-    db::bell::{Bell, Topic},
+    db::{
+        self,
+        bell::{Bell, Topic},
+    },
     ids::{ItemId, MessageId, TenantId, WidgetId},
     queues::place::load_places,
     rooms::receive::{self, Inbound, Received},
@@ -31,8 +34,8 @@ const MOST_ITEMS: usize = 500;
 const MOST_TRIES: usize = 64;
 /// How often an item that violates a constraint is tried before it is parked.
 const MOST_FAILURES: u32 = 3;
-/// How long applying waits for a room that somebody else holds locked.
-const PATIENCE_MS: u32 = 300;
+/// How long applying waits for a room that somebody else holds locked: one that is held up shall not hold up all.
+const PATIENCE: (&str, &str) = ("lock_timeout", "300ms");
 /// How long a strand rests that could not be applied in that time; it is then tried alone.
 const SLOW_REST: Duration = Duration::from_millis(500);
 /// How long a strand is left alone that another process is applying.
@@ -49,8 +52,8 @@ pub struct Applier {
 impl Applier {
     /// An applier; those of a process have their strands in common.
     #[must_use]
-    pub fn new(db: PgPool, bell: Bell, clock: Clock, strands: Strands) -> Self {
-        Self { db, bell, clock, strands }
+    pub fn new(db: &PgPool, bell: Bell, clock: Clock, strands: Strands) -> Self {
+        Self { db: db::apart(db, db::BY_KEY.into_iter().chain([PATIENCE])), bell, clock, strands }
     }
 
     /// Has the ledger searched at the next step.
@@ -78,6 +81,15 @@ impl Worker for Applier {
     }
 }
 
+/// How a transaction sees to it that rooms stay as it found them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// It looks whether they did when it writes: nearly always, and one question less.
+    Looks,
+    /// It locks them first.
+    Locks,
+}
+
 /// What a transaction did.
 enum Tried {
     /// Applied what it found.
@@ -87,6 +99,8 @@ enum Tried {
         /// What another process holds.
         busy: Vec<Strand>,
     },
+    /// Nothing: somebody wrote into a room of these items, took it or closed it at the same moment.
+    Overtaken,
     /// Nothing, because of one or more of these items.
     Failed { items: Vec<Pending>, error: sqlx::Error },
 }
@@ -95,21 +109,22 @@ impl Applier {
     /// Applies what waits in a share; in halves where it fails, until the items that cannot be applied are alone. The others never wait
     /// for them.
     async fn work(&self, share: &mut Share) -> anyhow::Result<()> {
-        let mut parts = vec![(share.strands.clone(), MOST_ITEMS)];
+        let mut parts = vec![(share.strands.clone(), MOST_ITEMS, Care::Looks)];
         let mut failures: HashMap<ItemId, u32> = HashMap::new();
         share.left.clear();
         for tried in 0.. {
-            let Some((strands, most)) = parts.pop() else { break };
+            let Some((strands, most, care)) = parts.pop() else { break };
             if tried >= MOST_TRIES {
                 share.left.extend(strands);
                 continue;
             }
-            match self.attempt(&strands, most).await {
+            match self.attempt(&strands, most, care).await {
                 Ok(Tried::Applied { left, busy }) => {
                     share.left.extend(left);
                     let until = Instant::now() + BUSY_REST;
                     share.busy.extend(busy.into_iter().map(|it| (it, until)));
                 }
+                Ok(Tried::Overtaken) => parts.push((strands, most, Care::Locks)),
                 Ok(Tried::Failed { items, error }) => {
                     let with_items: BTreeSet<Strand> = items.iter().map(|it| (it.tenant, it.shard)).collect();
                     let with_items: Vec<Strand> = with_items.into_iter().collect();
@@ -119,7 +134,7 @@ impl Applier {
                             share.slow.push((*strand, Instant::now() + SLOW_REST))
                         }
                         ([strand], [item]) if is_race(&error) && count(&mut failures, item.id) < MOST_FAILURES => {
-                            parts.push((vec![*strand], 1));
+                            parts.push((vec![*strand], 1, care));
                         }
                         ([strand], [item]) => {
                             self.park(item, &error).await?;
@@ -127,13 +142,13 @@ impl Applier {
                         }
                         // The front half first: what is behind it keeps its place.
                         ([strand], items) => {
-                            parts.push((vec![*strand], items.len() / 2));
+                            parts.push((vec![*strand], items.len() / 2, care));
                             share.left.push(*strand);
                         }
                         (strands, _) => {
                             let (one, two) = strands.split_at(strands.len() / 2);
-                            parts.push((two.to_vec(), most));
-                            parts.push((one.to_vec(), most));
+                            parts.push((two.to_vec(), most, care));
+                            parts.push((one.to_vec(), most, care));
                         }
                     }
                 }
@@ -148,21 +163,22 @@ impl Applier {
     }
 
     /// One transaction: locks strands, applies their oldest items, rings.
-    async fn attempt(&self, strands: &[Strand], most: usize) -> sqlx::Result<Tried> {
-        let mut tx = crate::db::begin(&self.db).await?;
-        let ours = store::try_lock_strands(&mut tx, strands, PATIENCE_MS).await?;
-        let quota = |it: &Strand| Share::quota(&ours, it.0, most);
-        let limits: Vec<i64> = ours.iter().map(|it| i64::try_from(quota(it)).unwrap_or(1)).collect();
-        let items = if ours.is_empty() { Vec::new() } else { store::take_pending(&mut tx, &ours, &limits).await? };
+    async fn attempt(&self, strands: &[Strand], most: usize, care: Care) -> sqlx::Result<Tried> {
+        let mut tx = db::begin(&self.db).await?;
+        let quota = |it: &Strand| Share::quota(strands, it.0, most);
+        let limits: Vec<i64> = strands.iter().map(|it| i64::try_from(quota(it)).unwrap_or(1)).collect();
+        let store::Taken { ours, items, was_overtaken } = store::take_pending(&mut tx, strands, &limits).await?;
         let mut counts: HashMap<Strand, usize> = HashMap::new();
         items.iter().for_each(|it| *counts.entry((it.tenant, it.shard)).or_default() += 1);
-        let left = ours.iter().filter(|it| counts.get(it).is_some_and(|count| *count >= quota(it))).copied().collect();
+        let may_have_more = |it: &&Strand| was_overtaken || counts.get(it).is_some_and(|count| *count >= quota(it));
+        let left = ours.iter().filter(may_have_more).copied().collect();
         let busy = strands.iter().filter(|it| !ours.contains(it)).copied().collect();
         if items.is_empty() {
             return Ok(Tried::Applied { left, busy });
         }
-        let applied = match apply(&mut tx, &items, self.clock.now()).await {
-            Ok(applied) => tx.commit().await.map(|()| applied),
+        let applied = match apply(&mut tx, &items, care, self.clock.now()).await {
+            Ok(Some(applied)) => tx.commit().await.map(|()| applied),
+            Ok(None) => return Ok(Tried::Overtaken),
             Err(error) => Err(error),
         };
         match applied {
@@ -191,7 +207,7 @@ impl Applier {
             .map_or_else(|| "unknown".to_owned(), |it| it.into_owned());
         let mut done = done(item, "parked");
         done.outcome = Some(format!("database error {code}"));
-        let mut tx = crate::db::begin(&self.db).await?;
+        let mut tx = db::begin(&self.db).await?;
         store::take_one(&mut tx, item).await?;
         store::mark_done(&mut tx, std::slice::from_ref(&done), self.clock.now()).await?;
         tx.commit().await?;
@@ -246,8 +262,8 @@ struct Applied {
     wakes_senders: bool,
 }
 
-/// Applies items and writes down what became of each.
-async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::Result<Applied> {
+/// Applies items and writes down what became of each. None if a room was not as it was found any more.
+async fn apply(tx: &mut PgConnection, items: &[Pending], care: Care, now: Moment) -> sqlx::Result<Option<Applied>> {
     let (mut opened, mut wakes_senders) = (BTreeSet::new(), false);
     let mut finished = Vec::with_capacity(items.len());
     // Each sender's events, in order.
@@ -282,7 +298,7 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
             together.into_iter().filter_map(|(item, event)| Some((item, inbound(item, event)?))).collect();
         if !inbound.is_empty() {
             let (came, messages): (Vec<_>, Vec<_>) = inbound.into_iter().unzip();
-            let received = store(tx, &messages, now).await?;
+            let Some(received) = store(tx, &messages, care, now).await? else { return Ok(None) };
             opened.extend(received.opened);
             wakes_senders |= received.says;
             finished.extend(came.into_iter().zip(received.outcomes).map(|(item, received)| match received {
@@ -304,21 +320,29 @@ async fn apply(tx: &mut PgConnection, items: &[Pending], now: Moment) -> sqlx::R
         order.retain(|key| senders.get(key).is_some_and(|line| !line.is_empty()));
     }
     store::mark_done(tx, &finished, now).await?;
-    Ok(Applied { done: finished, opened, wakes_senders })
+    Ok(Some(Applied { done: finished, opened, wakes_senders }))
 }
 
-/// Stores messages; whose contacts have no open room get one at the place of their widget.
+/// Stores messages; whose contacts have no open room get one at the place of their widget. None if one of the
+/// rooms is not as it was found any more: the transaction must not be committed then.
 ///
 /// # Errors
 /// The database's.
-pub async fn store(tx: &mut PgConnection, messages: &[Inbound], now: Moment) -> sqlx::Result<receive::Batch> {
+pub async fn store(
+    tx: &mut PgConnection,
+    messages: &[Inbound],
+    care: Care,
+    now: Moment,
+) -> sqlx::Result<Option<receive::Batch>> {
     let mut looked = receive::look(tx, messages, now).await?;
     // Where only so many may wait, lines are locked before rooms, as everywhere.
     let mut places = load_places(tx, looked.without_room(), now).await?;
-    looked.lock(tx, now).await?;
-    // Rooms that were closed meanwhile.
-    let more = looked.without_room().into_iter().filter(|it| !places.contains_key(&it.1)).collect();
-    places.extend(load_places(tx, more, now).await?);
+    if care == Care::Locks {
+        looked.lock(tx).await?;
+        // Rooms that were closed meanwhile.
+        let more = looked.without_room().into_iter().filter(|it| !places.contains_key(&it.1)).collect();
+        places.extend(load_places(tx, more, now).await?);
+    }
     looked.store(tx, &places, now).await
 }
 

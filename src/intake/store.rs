@@ -279,31 +279,6 @@ fn lock_space(tenant: TenantId) -> i32 {
     i32::from_be_bytes([a, b, c, d])
 }
 
-/// Takes those of the strands that nobody else is applying, until the transaction ends: a killed process lets go with its connection.
-/// For as long, nothing waits longer than `patience_ms` for a lock, so that one room that is held up does not hold up all; and every
-/// look-up goes through an index, because a plan made while the tables were empty is kept until they are analyzed, and would read all
-/// of them. Plans are kept from the first time on: with index look-ups only there is nothing to choose by the values.
-pub async fn try_lock_strands(
-    tx: &mut PgConnection,
-    strands: &[Strand],
-    patience_ms: u32,
-) -> sqlx::Result<Vec<Strand>> {
-    let locked = sqlx::query_scalar!(
-        r#"select pg_try_advisory_xact_lock(space, shard) as "is_ours!"
-        from unnest($1::integer[], $2::integer[]) with ordinality as it (space, shard, nth),
-            (select set_config('lock_timeout', $3, true), set_config('enable_seqscan', 'off', true),
-                set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-                set_config('plan_cache_mode', 'force_generic_plan', true)) as settings
-        order by nth"#,
-        &strands.iter().map(|it| lock_space(it.0)).collect::<Vec<_>>(),
-        &strands.iter().map(|it| it.1.into()).collect::<Vec<i32>>(),
-        patience_ms.to_string(),
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(strands.iter().zip(locked).filter(|it| it.1).map(|it| *it.0).collect())
-}
-
 /// An item that waits to be applied.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the columns of the same names")]
@@ -322,45 +297,87 @@ pub struct Pending {
     pub received_at: Moment,
 }
 
-/// Takes the oldest items of these strands, so many of each, in order of acceptance: they wait no more, unless the transaction fails.
-/// The two slices go together.
-pub async fn take_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64]) -> sqlx::Result<Vec<Pending>> {
+/// What [`take_pending`] took.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// The strands that nobody else is applying, locked until the transaction ends: a killed process lets go with its connection.
+    pub ours: Vec<Strand>,
+    /// Their oldest items, in order of acceptance.
+    pub items: Vec<Pending>,
+    /// Somebody else took some of these in the moment before the strand was locked: there may be more behind them.
+    pub was_overtaken: bool,
+}
+
+/// Takes the oldest items of these strands, so many of each: they wait no more, unless the transaction fails. The two slices go together.
+///
+/// The lock is had after the statement's view of the rows, in which another process may still seem to have left what it has just
+/// applied; a row that is gone meanwhile is never deleted twice, so it is not taken twice either.
+pub async fn take_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64]) -> sqlx::Result<Taken> {
     let rows = sqlx::query!(
-        r#"delete from pending p
-        using unnest($1::uuid[], $2::smallint[], $3::bigint[]) as strand (tenant_id, shard, most)
+        r#"with locked as materialized (
+            select tenant_id, shard, most, nth, pg_try_advisory_xact_lock(space, shard) as is_ours
+            from unnest($1::integer[], $2::uuid[], $3::smallint[], $4::bigint[]) with ordinality as it (space, tenant_id, shard, most, nth)
+        ), next as materialized (
+            select waiting.*
+            from locked
             cross join lateral (
                 select ctid, tenant_id, item_id
                 from pending
-                where tenant_id = strand.tenant_id and shard = strand.shard
+                where tenant_id = locked.tenant_id and shard = locked.shard
                 order by seq
-                limit strand.most) as next
+                limit locked.most) as waiting
+            where locked.is_ours
+        ), taken as (
+            delete from pending p
+            using next
             join ledger l on l.tenant_id = next.tenant_id and l.id = next.item_id
-        where p.ctid = next.ctid
-        returning p.seq, l.tenant_id, l.id, l.shard, l.widget_id as "widget_id!", l.lane, l.page_id, l.sender_id, l.kind, l.raw, l.entry_time,
-            l.received_at"#,
+            where p.ctid = next.ctid
+            returning p.seq, l.tenant_id, l.id, l.shard, l.widget_id, l.lane, l.page_id, l.sender_id, l.kind, l.raw, l.entry_time,
+                l.received_at
+        )
+        select null::bigint as ours, (select count(*) from next) as picked, seq, tenant_id as "tenant_id?", id as "id?",
+            shard as "shard?", widget_id, lane as "lane?", page_id as "page_id?", sender_id as "sender_id?", kind as "kind?",
+            raw as "raw?", entry_time, received_at as "received_at?"
+        from taken
+        union all
+        select nth, (select count(*) from next), null, null, null, null, null, null, null, null, null, null, null, null
+        from locked
+        where is_ours"#,
+        &strands.iter().map(|it| lock_space(it.0)).collect::<Vec<_>>(),
         &strands.iter().map(|it| it.0.0).collect::<Vec<_>>(),
         &strands.iter().map(|it| it.1).collect::<Vec<_>>(),
         most,
     )
     .fetch_all(tx)
     .await?;
-    let items = rows.into_iter().map(|it| Pending {
-        tenant: TenantId(it.tenant_id),
-        id: ItemId(it.id),
-        shard: it.shard,
-        seq: it.seq,
-        widget: WidgetId(it.widget_id),
-        lane: it.lane,
-        page_id: it.page_id,
-        sender: it.sender_id,
-        kind: it.kind,
-        raw: it.raw,
-        entry_time: it.entry_time,
-        received_at: it.received_at,
-    });
-    let mut items: Vec<_> = items.collect();
-    items.sort_unstable_by_key(|it| it.seq);
-    Ok(items)
+    let mut taken = Taken::default();
+    let picked = rows.first().and_then(|it| it.picked).unwrap_or(0);
+    for it in rows {
+        if let Some(nth) = it.ours {
+            taken.ours.extend(usize::try_from(nth - 1).ok().and_then(|nth| strands.get(nth)).copied());
+            continue;
+        }
+        let item = || {
+            Some(Pending {
+                tenant: TenantId(it.tenant_id?),
+                id: ItemId(it.id?),
+                shard: it.shard?,
+                seq: it.seq?,
+                widget: WidgetId(it.widget_id?),
+                lane: it.lane?,
+                page_id: it.page_id?,
+                sender: it.sender_id?,
+                kind: it.kind?,
+                raw: it.raw?,
+                entry_time: it.entry_time,
+                received_at: it.received_at?,
+            })
+        };
+        taken.items.extend(item());
+    }
+    taken.was_overtaken = i64::try_from(taken.items.len()).unwrap_or(0) < picked;
+    taken.items.sort_unstable_by_key(|it| it.seq);
+    Ok(taken)
 }
 
 /// Takes one item, whatever is before it in its strand.

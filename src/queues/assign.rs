@@ -75,6 +75,7 @@ impl Assigner {
     /// Nobody has been assigned yet.
     #[must_use]
     pub fn new(dispatch: Dispatch, clock: Clock) -> Self {
+        let dispatch = Dispatch { db: crate::db::apart(&dispatch.db, []), ..dispatch };
         Self { dispatch, clock, state: Mutex::default() }
     }
 

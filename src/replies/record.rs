@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    db::bell::Topic,
+    db::{self, bell::Topic},
     ids::TenantId,
     rooms::receipts::{self, Changed},
 };
@@ -44,22 +44,28 @@ pub(super) struct Outcome {
 }
 
 /// Writes verdicts down, in sets.
-#[derive(Debug, Default)]
 pub(super) struct Recorder {
+    outgoing: Outgoing,
     waiting: Mutex<Vec<Outcome>>,
     lead: tokio::sync::Mutex<()>,
 }
 
 impl Recorder {
+    /// Nothing waits to be written. It writes on a connection of its own.
+    pub fn new(outgoing: &Outgoing) -> Self {
+        let outgoing = Outgoing { db: db::apart(&outgoing.db, db::BY_KEY), ..outgoing.clone() };
+        Self { outgoing, waiting: Mutex::default(), lead: tokio::sync::Mutex::default() }
+    }
+
     /// Returns when the outcomes are in the database (or it has refused them for good, which is logged).
-    pub async fn record(&self, outgoing: &Outgoing, outcomes: impl IntoIterator<Item = Outcome>) {
+    pub async fn record(&self, outcomes: impl IntoIterator<Item = Outcome>) {
         self.waiting().extend(outcomes);
         let _lead = self.lead.lock().await;
         // Empty if somebody else has written ours along with theirs.
         let mut all = mem::take(&mut *self.waiting());
         while !all.is_empty() {
             let rest = all.split_off(all.len().min(MOST_AT_ONCE));
-            write(outgoing, all).await;
+            write(&self.outgoing, all).await;
             all = rest;
         }
     }
@@ -107,8 +113,7 @@ async fn write_alone(outgoing: &Outgoing, mut it: Outcome) {
 async fn transaction(outgoing: &Outgoing, outcomes: &[Outcome], waits: bool) -> sqlx::Result<Vec<Outcome>> {
     let now = outgoing.clock.now();
     let claims: Vec<_> = outcomes.iter().map(|it| it.claim).collect();
-    let mut tx = crate::db::begin(&outgoing.db).await?;
-    crate::db::keep_plans(&mut tx).await?;
+    let mut tx = db::begin(&outgoing.db).await?;
     let locked = send::lock_messages(&mut tx, &claims, waits).await?;
     let (ours, left): (Vec<_>, Vec<_>) =
         outcomes.iter().cloned().partition(|it| waits || locked.contains(&it.claim.message));

@@ -12,6 +12,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
+use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -38,7 +39,7 @@ use crate::{
     },
     clock::Moment,
     crew::{Crew, Step, Worker},
-    db::bell::Topic,
+    db::{self, bell::Topic},
     rooms::{AuthorKind, receipts::METADATA_PREFIX},
 };
 
@@ -59,6 +60,8 @@ const USED_UP_PAUSE: TimeDelta = TimeDelta::seconds(60);
 
 /// The worker that sends.
 pub struct Sender {
+    /// Claims.
+    db: PgPool,
     shared: Arc<Shared>,
     crew: Crew,
     free: Arc<Semaphore>,
@@ -100,13 +103,11 @@ impl Sender {
     #[must_use]
     pub fn new(outgoing: Outgoing, crew: Crew, limits: Limits, patience: TimeDelta) -> Self {
         let at_once = limits.at_once as usize;
-        let shared = Shared {
-            outgoing,
-            pacer: Mutex::new(Pacer::new(limits)),
-            recorder: Recorder::default(),
-            is_woken: AtomicBool::new(false),
-        };
+        let (db, recorder) = (db::apart(&outgoing.db, db::BY_KEY), Recorder::new(&outgoing));
+        let shared =
+            Shared { outgoing, pacer: Mutex::new(Pacer::new(limits)), recorder, is_woken: AtomicBool::new(false) };
         Self {
+            db,
             shared: Arc::new(shared),
             crew,
             free: Arc::new(Semaphore::new(at_once)),
@@ -135,8 +136,7 @@ impl Sender {
             }
             *reaped_at = Some(now);
         }
-        let outgoing = &self.shared.outgoing;
-        let orphans = claims::list_orphaned(&outgoing.db, now, MOST_REAPED).await?;
+        let orphans = claims::list_orphaned(&self.db, now, MOST_REAPED).await?;
         let outcomes = orphans.into_iter().map(|(claim, claimed_until)| {
             warn!(tenant.id = %claim.tenant, message.id = %claim.message, "message {} was being sent when its sender died: uncertain", claim.message);
             let detail = "Chatgate was stopped while the message was being sent. It may have arrived.";
@@ -145,7 +145,7 @@ impl Sender {
         });
         let outcomes: Vec<_> = outcomes.collect();
         if !outcomes.is_empty() {
-            self.shared.recorder.record(outgoing, outcomes).await;
+            self.shared.recorder.record(outcomes).await;
         }
         Ok(())
     }
@@ -153,8 +153,7 @@ impl Sender {
     /// Claims up to `most` messages; and when to look again, if only somebody's pace stands in the way.
     async fn claim(&self, now: Moment, most: usize) -> anyhow::Result<(Vec<Job>, Option<Moment>)> {
         let (mut jobs, mut skipped, mut look_at) = (Vec::new(), Skipped::default(), None);
-        let mut tx = crate::db::begin(&self.shared.outgoing.db).await?;
-        crate::db::keep_plans(&mut tx).await?;
+        let mut tx = db::begin(&self.db).await?;
         for _ in 0..MOST_PASSES {
             let mut due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants).await?;
             let (is_all, known) = (due.len() < claims::MOST_LOOKED_AT, skipped.count());
@@ -235,7 +234,7 @@ impl Worker for Sender {
             let shared = Arc::clone(&self.shared);
             self.crew.spawn(async move {
                 let outcome = carry_out(&shared, job, now).await;
-                shared.recorder.record(&shared.outgoing, [outcome]).await;
+                shared.recorder.record([outcome]).await;
                 drop(place);
                 // Only here: other processes have their own places, and find the room's next message by themselves.
                 shared.outgoing.bell.ring_here(Topic::Outbox);

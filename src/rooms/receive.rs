@@ -84,7 +84,7 @@ pub struct Batch {
     pub says: bool,
 }
 
-/// A batch on its way: looked up, then locked, then stored.
+/// A batch on its way: looked up, locked if need be, then stored.
 pub struct Looked<'a> {
     items: &'a [Inbound],
     /// What is not stored yet, with where its contact came from.
@@ -139,37 +139,29 @@ impl Looked<'_> {
         self.fresh.iter().map(|it| it.0).filter(|it| has_none(it)).map(|it| (it.tenant, it.widget)).collect()
     }
 
-    /// Locks the open rooms and counts in them what is about to be stored. Who was found to have one may have none after this.
+    /// Locks the open rooms, so that they stay as they are found now. Who was found to have one may have none after this.
     ///
     /// # Errors
     /// The database's.
-    pub async fn lock(&mut self, tx: &mut PgConnection, now: Moment) -> sqlx::Result<()> {
-        let (mut touched, mut wrote) = (BTreeMap::new(), BTreeMap::new());
-        for (it, _) in &self.fresh {
-            let talk = &self.talks[&(it.widget, it.sender.clone())];
-            wrote.entry((it.tenant, talk.contact)).or_insert_with(|| Wrote {
-                tenant: it.tenant,
-                contact: talk.contact,
-                at: talk.wrote_at,
-                ad_message_at: talk.ad_message_at,
-            });
-            let Some(room) = &talk.room else { continue };
-            let touched = touched.entry((it.tenant, room.id));
-            let touched = touched.or_insert(Touched { tenant: it.tenant, room: room.id, messages: 0, received: 0 });
-            (touched.messages, touched.received) = (touched.messages + 1, touched.received + 1);
-        }
-        if wrote.is_empty() {
-            return Ok(());
-        }
-        let (touched, wrote): (Vec<_>, Vec<_>) = (touched.into_values().collect(), wrote.into_values().collect());
-        let mut rooms = store::receive::mark_received(tx, &touched, true, &wrote, now).await?;
+    pub async fn lock(&mut self, tx: &mut PgConnection) -> sqlx::Result<()> {
+        let with_room: BTreeSet<_> = self
+            .fresh
+            .iter()
+            .filter_map(|(it, _)| {
+                let talk = &self.talks[&(it.widget, it.sender.clone())];
+                talk.room.is_some().then_some((it.tenant.0, talk.contact.0))
+            })
+            .collect();
+        let (tenants, contacts): (Vec<_>, Vec<_>) = with_room.into_iter().unzip();
+        let mut rooms = store::receive::lock_open(tx, &tenants, &contacts).await?;
         for talk in self.talks.values_mut() {
-            talk.room = talk.room.take().and_then(|it| rooms.remove(&it.id));
+            talk.room = talk.room.take().and_then(|_| rooms.remove(&talk.contact));
         }
         Ok(())
     }
 
-    /// Stores what came, in order; opens rooms where there are none, at the place of their widget.
+    /// Stores what came, in order; opens rooms where there are none, at the place of their widget. None if somebody wrote into one of
+    /// the rooms, took it or closed it since the batch was looked up: the transaction must not be committed then.
     ///
     /// # Errors
     /// The database's.
@@ -181,11 +173,12 @@ impl Looked<'_> {
         tx: &mut PgConnection,
         places: &HashMap<WidgetId, Place>,
         now: Moment,
-    ) -> sqlx::Result<Batch> {
+    ) -> sqlx::Result<Option<Batch>> {
         let mut new: HashSet<MessageId> = HashSet::new();
         let mut batch = Batch { outcomes: Vec::new(), opened: BTreeSet::new(), says: false };
         if !self.fresh.is_empty() {
-            for message in self.store_fresh(tx, places, &mut batch, now).await? {
+            let Some(stored) = self.store_fresh(tx, places, &mut batch, now).await? else { return Ok(None) };
+            for message in stored {
                 new.insert(message.view.id);
                 let external_id = message.view.external_id.clone().unwrap_or_default();
                 self.known.insert((message.widget, external_id), (message.view.id, message.view.room_id));
@@ -201,7 +194,27 @@ impl Looked<'_> {
             }
         });
         batch.outcomes.extend(outcomes);
-        Ok(batch)
+        Ok(Some(batch))
+    }
+
+    /// What the batch does to rooms that are there, and to those who wrote.
+    fn marks(&self) -> (Vec<Touched>, Vec<Wrote>) {
+        let (mut touched, mut wrote) = (BTreeMap::new(), BTreeMap::new());
+        for (it, _) in &self.fresh {
+            let talk = &self.talks[&(it.widget, it.sender.clone())];
+            wrote.entry((it.tenant, talk.contact)).or_insert_with(|| Wrote {
+                tenant: it.tenant,
+                contact: talk.contact,
+                at: talk.wrote_at,
+                ad_message_at: talk.ad_message_at,
+            });
+            if let Some(found) = &talk.room {
+                let touched = touched.entry((it.tenant, found.id));
+                touched.or_insert_with(|| Touched { tenant: it.tenant, found: found.clone(), received: 0 }).received +=
+                    1;
+            }
+        }
+        (touched.into_values().collect(), wrote.into_values().collect())
     }
 
     async fn store_fresh(
@@ -210,7 +223,8 @@ impl Looked<'_> {
         places: &HashMap<WidgetId, Place>,
         batch: &mut Batch,
         now: Moment,
-    ) -> sqlx::Result<Vec<NewMessage>> {
+    ) -> sqlx::Result<Option<Vec<NewMessage>>> {
+        let (touched, wrote) = self.marks();
         let Self { fresh, known, early, talks, .. } = self;
         let mut opened: Vec<NewRoom> = Vec::new();
         let mut messages: Vec<NewMessage> = Vec::with_capacity(fresh.len());
@@ -226,8 +240,10 @@ impl Looked<'_> {
             files.extend(media::adopt(it.tenant, it.id, &mut content, now));
             let mut room = match talk.room.take() {
                 Some(room) => {
-                    if let Some(referral) = referral {
-                        referred.insert((it.tenant, room.id), referral);
+                    match (referral, opened.iter_mut().find(|new| new.id == room.id)) {
+                        (Some(referral), Some(new)) => new.referral = Some(referral),
+                        (Some(referral), None) => drop(referred.insert((it.tenant, room.id), referral)),
+                        (None, _) => {}
                     }
                     room
                 }
@@ -247,7 +263,7 @@ impl Looked<'_> {
                 }
             };
             room.last_seq += 1;
-            // What new rooms begin with; the others were moved when they were locked.
+            // What new rooms begin with; the others are moved when the messages are stored.
             let new = opened.iter_mut().rev().find(|new| new.id == room.id);
             // A room that was closed the moment it opened takes no second message.
             let takes_more = new.as_ref().is_none_or(|new| new.status != Status::Closed);
@@ -281,13 +297,16 @@ impl Looked<'_> {
             let writers: Vec<_> = opened.iter().map(|it| it.contact.0).collect();
             contacts::store::mark_profiles_stale(tx, &tenants, &writers, now - PROFILES_LAST, now).await?;
         }
-        store::insert_messages(tx, &messages).await?;
+        let log = news(tx, &opened, &messages, &holders, now).await?;
+        if !store::receive::write(tx, &touched, &wrote, &messages, &log, now).await? {
+            return Ok(None);
+        }
         media::store::insert_files(tx, &files, now).await?;
         for (tenant, message) in &changed {
             changes::keep(tx, *tenant, message).await?;
         }
-        let referred = mark_referred(tx, referred, &opened).await?;
-        announce(tx, &opened, &messages, &holders, &shared, &referred, now).await?;
+        mark_referred(tx, referred, now).await?;
+        announce_shared(tx, &shared, now).await?;
         for (tenant, room, closed) in told {
             let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
             match &closed {
@@ -303,7 +322,7 @@ impl Looked<'_> {
             let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
             automatic::say(tx, tenant, &mut room, Occasion::Full { text: &text }, now).await?;
         }
-        Ok(messages)
+        Ok(Some(messages))
     }
 }
 
@@ -326,7 +345,7 @@ impl Talk {
         Self {
             contact: known.id,
             name: known.name,
-            room: known.room.map(|id| OpenRoom { id, agent: None, last_seq: 0 }),
+            room: known.room,
             wrote_at: Moment::UNIX_EPOCH,
             referral: known.referral,
             ad_message_at: None,
@@ -384,20 +403,21 @@ async fn apply_early(tx: &mut PgConnection, messages: &mut [NewMessage]) -> sqlx
     Ok(changed)
 }
 
-/// Tells open rooms where their contacts came from this time; new rooms know it.
+/// Tells open rooms where their contacts came from this time.
 async fn mark_referred(
     tx: &mut PgConnection,
     referred: BTreeMap<(TenantId, RoomId), serde_json::Value>,
-    opened: &[NewRoom],
-) -> sqlx::Result<Vec<(TenantId, RoomId)>> {
-    if referred.is_empty() {
-        return Ok(Vec::new());
-    }
+    now: Moment,
+) -> sqlx::Result<()> {
     let (rooms, referrals): (Vec<_>, Vec<_>) = referred.into_iter().unzip();
-    let tenants: Vec<_> = rooms.iter().map(|it| it.0.0).collect();
-    let ids: Vec<_> = rooms.iter().map(|it| it.1.0).collect();
+    let (tenants, ids): (Vec<_>, Vec<_>) = rooms.iter().map(|it| (it.0.0, it.1.0)).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
     store::told::mark_room_referrals(tx, &tenants, &ids, &referrals).await?;
-    Ok(rooms.into_iter().filter(|it| opened.iter().all(|new| new.id != it.1)).collect())
+    let views = store::list_views(tx, &tenants, &ids, now).await?;
+    let log: Vec<_> = views.iter().map(|(tenant, view)| NewEvent::room(*tenant, Kind::RoomUpdated, view)).collect();
+    events::append(tx, now, &log).await
 }
 
 fn open(it: &Inbound, place: &Place, talk: &Talk, referral: Option<serde_json::Value>, now: Moment) -> NewRoom {
@@ -505,38 +525,41 @@ fn looks_shared(value: &str) -> Option<Field> {
     is_phone.then_some(Field::Phone)
 }
 
-async fn announce(
+/// Tells that contacts of these rooms shared something about themselves.
+async fn announce_shared(tx: &mut PgConnection, shared: &[(TenantId, RoomId)], now: Moment) -> sqlx::Result<()> {
+    let (tenants, ids): (Vec<_>, Vec<_>) = shared.iter().map(|it| (it.0.0, it.1.0)).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let views = store::list_views(tx, &tenants, &ids, now).await?;
+    let log = views.iter().map(|(tenant, view)| NewEvent {
+        data: events::written(&view.contact),
+        ..NewEvent::room(*tenant, Kind::ContactUpdated, view)
+    });
+    events::append(tx, now, &log.collect::<Vec<_>>()).await
+}
+
+/// What is told about messages and the rooms that were opened for them.
+async fn news(
     tx: &mut PgConnection,
     opened: &[NewRoom],
     messages: &[NewMessage],
     holders: &HashMap<RoomId, Option<UserId>>,
-    shared: &[(TenantId, RoomId)],
-    referred: &[(TenantId, RoomId)],
     now: Moment,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Vec<NewEvent>> {
     let mut log = Vec::with_capacity(messages.len() + 2 * opened.len());
-    let old = || shared.iter().chain(referred);
-    let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).chain(old().map(|it| it.0.0)).collect();
-    let rooms: Vec<_> = opened.iter().map(|it| it.id.0).chain(old().map(|it| it.1.0)).collect();
-    let views = if rooms.is_empty() { Vec::new() } else { store::list_views(tx, &tenants, &rooms, now).await? };
-    let (new, changed) = views.split_at(opened.len().min(views.len()));
-    let (changed, referred) = changed.split_at(shared.len().min(changed.len()));
+    let (tenants, rooms): (Vec<_>, Vec<_>) = opened.iter().map(|it| (it.tenant.0, it.id.0)).unzip();
+    let new = if rooms.is_empty() { Vec::new() } else { store::list_views(tx, &tenants, &rooms, now).await? };
     log.extend(new.iter().map(|(tenant, view)| NewEvent::room(*tenant, Kind::RoomOpened, view)));
     for it in messages {
         let agent = holders.get(&it.view.room_id).copied().flatten();
         log.push(NewEvent::message(it.tenant, Kind::MessageCreated, &it.view, agent));
     }
-    for (tenant, view) in new {
+    for (tenant, view) in &new {
         let kind = if view.status == Status::Closed { Kind::RoomClosed } else { Kind::RoomQueued };
         log.push(NewEvent::room(*tenant, kind, view));
     }
-    for (tenant, view) in changed {
-        let mut event = NewEvent::room(*tenant, Kind::ContactUpdated, view);
-        event.data = events::written(&view.contact);
-        log.push(event);
-    }
-    log.extend(referred.iter().map(|(tenant, view)| NewEvent::room(*tenant, Kind::RoomUpdated, view)));
-    events::append(tx, now, &log).await
+    Ok(log)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Author, AuthorKind, Delivery, Direction, MessageView, NewMessage,
     events::{self, Kind, NewEvent, shown},
-    store::{self, LockedRoom, receive::Touched},
+    store::{self, LockedRoom},
 };
 use crate::{
     channels::Content,
@@ -100,8 +100,7 @@ pub async fn take_in(
     media::store::insert_files(tx, &files, now).await?;
     if came.direction == Direction::Outbound {
         // Whoever wrote it, the contact was answered.
-        let touched = Touched { tenant, room: room.id, messages: 1, received: 0 };
-        store::receive::mark_received(tx, &[touched], false, &[], now).await?;
+        store::receive::mark_answered_elsewhere(tx, tenant, room.id, now).await?;
     } else {
         store::mark_written(tx, tenant, room.id, room.last_seq, false, now).await?;
     }

@@ -51,7 +51,7 @@ async fn post(world: &World, admin: &Api, widget: &serde_json::Value, messages: 
 
 /// Another process with one worker: it knows of nothing but the ledger.
 fn other_process(world: &World) -> Applier {
-    Applier::new(world.db.clone(), Bell::local(), world.clock.clone(), Strands::new(1))
+    Applier::new(&world.db, Bell::local(), world.clock.clone(), Strands::new(1))
 }
 
 async fn count(world: &World, sql: &'static str) -> i64 {
@@ -155,7 +155,8 @@ async fn a_killed_process_lets_go_of_its_strands() {
         let held: Vec<_> = held.into_iter().map(|it| (chatgate::ids::TenantId(it.0), it.1)).collect();
         // A process that is in the middle of applying.
         let mut dying = chatgate::db::begin(&world.db).await.unwrap();
-        assert_eq!(store::try_lock_strands(&mut dying, &held, 1000).await.unwrap(), held);
+        let taken = store::take_pending(&mut dying, &held, &vec![0; held.len()]).await.unwrap();
+        assert_eq!((taken.ours, taken.items.len()), (held, 0));
         let survivor = other_process(world);
         for _ in 0..6 {
             survivor.step().await.unwrap();
@@ -231,6 +232,59 @@ async fn a_room_that_is_held_up_holds_up_nobody_else() {
             world.workers.settle().await.unwrap();
         }
         assert!(texts(world).await.values().all(|it| it == &["first", "second"]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_writes_into_a_room_or_closes_it_in_the_same_moment_is_not_overwritten() {
+    story(async |world| {
+        post(world, &world.admin, &world.widget, &[said(1, "first"), said(2, "first")]).await;
+        world.workers.settle().await.unwrap();
+        // What others do to these rooms, and have not committed yet.
+        let mut doing = chatgate::db::begin(&world.db).await.unwrap();
+        for change in [
+            "update rooms r set last_seq = 2 from contacts c where c.id = r.contact_id and c.sender_id = '7001'",
+            "update rooms r set status = 'closed', close_reason = 'done', closed_at = now(), offer_expires_at = null, agent_id = null
+            from contacts c where c.id = r.contact_id and c.sender_id = '7002'",
+        ] {
+            assert_eq!(sqlx::query(change).execute(&mut *doing).await.unwrap().rows_affected(), 1);
+        }
+        post(world, &world.admin, &world.widget, &[said(1, "second"), said(2, "second")]).await;
+        let applier = other_process(world);
+        assert_eq!(applier.step().await.unwrap(), Step::Worked, "it looks into the ledger first");
+        let commits = async {
+            // The applier has found the rooms as they were, and waits to write into them.
+            let blocked = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+            while count(world, blocked).await == 0 {}
+            doing.commit().await.unwrap();
+        };
+        let (step, ()) = tokio::join!(applier.step(), commits);
+        assert_eq!(step.unwrap(), Step::Worked);
+        // On a busy machine it may have lost its patience, and comes back.
+        while count(world, "select count(*) from pending").await > 0 {
+            applier.step().await.unwrap();
+        }
+        let stored: Vec<(String, String, i64, String)> = sqlx::query_as(
+            "select c.sender_id, m.content ->> 'text', m.seq, r.status
+            from messages m
+            join rooms r on r.tenant_id = m.tenant_id and r.id = m.room_id
+            join contacts c on c.id = r.contact_id
+            order by c.sender_id, r.opened_at, m.seq",
+        )
+        .fetch_all(&world.db)
+        .await
+        .unwrap();
+        let stored: Vec<_> = stored.iter().map(|it| (&*it.0, &*it.1, it.2, &*it.3)).collect();
+        let expected = [
+            ("7001", "first", 1, "waiting"),
+            ("7001", "second", 3, "waiting"),
+            ("7002", "first", 1, "closed"),
+            ("7002", "second", 1, "waiting"),
+        ];
+        assert_eq!(stored, expected);
+        let unread = count(world, "select unread::bigint from rooms where last_seq = 3").await;
+        assert_eq!((unread, count(world, "select count(*) from events where kind = 'message.created'").await), (2, 4));
     })
     .await;
 }

@@ -76,6 +76,14 @@ pub enum Pace {
     },
 }
 
+impl Pace {
+    fn warm_up(self) -> Duration {
+        if let Self::Open { .. } = self { WARM_UP } else { Duration::ZERO }
+    }
+}
+
+/// The first part of an open loop, whose latencies do not count: everybody connects then.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// Connections that post.
 const CONNECTIONS: usize = 256;
 
@@ -143,8 +151,8 @@ struct State {
     posted: Vec<AtomicU32>,
     /// Free places between POST and stream.
     places: Semaphore,
-    /// How long messages took to be shown, in µs.
-    shown: Mutex<Vec<u32>>,
+    /// When messages were posted, and how long they took to be shown, in µs.
+    shown: Mutex<Vec<(u32, u32)>>,
     behind: Mutex<Vec<u64>>,
 }
 
@@ -187,6 +195,7 @@ async fn carry_out(order: Order) -> anyhow::Result<Outcome> {
     }
     let ended = Instant::now();
     counting.abort();
+    let warm = micros(started.duration_since(state.began) + state.order.pace.warm_up());
     let accepted = state.accepted.load(Ordering::Relaxed);
     let patience = state.order.patience_s.unwrap_or_default();
     while state.seen.load(Ordering::Relaxed) < accepted && ended.elapsed().as_secs_f64() < patience {
@@ -198,7 +207,7 @@ async fn carry_out(order: Order) -> anyhow::Result<Outcome> {
         refused: state.refused.load(Ordering::Relaxed),
         seconds: ended.duration_since(started).as_secs_f64(),
         answer: Spread::of(answers),
-        event: Spread::of(std::mem::take(&mut *unpoisoned(&state.shown))),
+        event: Spread::of(unpoisoned(&state.shown).iter().filter(|it| it.0 >= warm).map(|it| it.1).collect()),
         seen: state.seen.load(Ordering::Relaxed),
         drain_s: ended.elapsed().as_secs_f64(),
         behind: std::mem::take(&mut *unpoisoned(&state.behind)),
@@ -265,7 +274,9 @@ async fn post(state: Arc<State>, line: u64, started: Instant) -> anyhow::Result<
         let status = connection.exchange(&request).await?;
         match status {
             200 => {
-                times.push(micros(from.elapsed()));
+                if from >= started + order.pace.warm_up() {
+                    times.push(micros(from.elapsed()));
+                }
                 state.accepted.fetch_add(order.per_post as u64, Ordering::Relaxed);
             }
             503 => {
@@ -390,7 +401,7 @@ async fn watch(state: Arc<State>, mut stream: TcpStream) -> anyhow::Result<()> {
             let n: usize = std::str::from_utf8(&id[at + name.len()..])?.parse()?;
             let posted = state.posted.get(n).context("a message that was posted")?.swap(0, Ordering::Relaxed);
             ensure!(posted > 0, "message {n} was shown twice");
-            unpoisoned(&state.shown).push(now.saturating_sub(posted));
+            unpoisoned(&state.shown).push((posted, now.saturating_sub(posted)));
             state.seen.fetch_add(1, Ordering::Relaxed);
             if let Pace::Visible { .. } = state.order.pace {
                 state.places.add_permits(1);

@@ -90,21 +90,12 @@ pub struct News {
     pub held_back: Vec<TenantId>,
 }
 
-/// A connection for [`list_news`], which keeps its plan: making one anew took three times as long as reading.
-pub async fn open_reader(db: &PgPool) -> sqlx::Result<PgConnection> {
-    let mut connection = db.acquire().await?.detach();
-    sqlx::query!("select set_config('plan_cache_mode', 'force_generic_plan', false) as plans")
-        .fetch_one(&mut connection)
-        .await?;
-    Ok(connection)
-}
-
 /// Events of each tenant that [`list_news`] reads. It stands in the statement: a limit that is a parameter would make PostgreSQL
 /// plan for a tenth of the log, and plan anew each time.
 const MOST_NEWS: i64 = 500;
 
 /// The same as [`list_events`] for several tenants at once, each behind its own cursor.
-pub async fn list_news(db: &mut PgConnection, after: &[(TenantId, Cursor)]) -> sqlx::Result<News> {
+pub async fn list_news(db: &PgPool, after: &[(TenantId, Cursor)]) -> sqlx::Result<News> {
     let rows = sqlx::query!(
         r#"select f.tenant_id as "tenant_id!", e.xid::text::bigint as "xid!", e.seq, e.at, e.kind, e.room_id, e.agent_id,
             e.former_agent_id, e.is_settled as "is_settled!", case when e.is_settled then e.data end as "data: Json<Box<RawValue>>"

@@ -3,13 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::PgConnection;
+use serde_json::Value;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::{
     clock::Moment,
     ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
-    rooms::{CloseReason, Status},
+    rooms::{AuthorKind, CloseReason, Delivery, Direction, NewMessage, Status, events::NewEvent},
 };
 
 /// What came, or is answered, or who wrote: to be looked up.
@@ -41,9 +42,9 @@ pub struct Known {
     /// Name, once known.
     pub name: Option<String>,
     /// Where they came in from and when, if they have not written since.
-    pub referral: Option<(serde_json::Value, Moment)>,
-    /// Their open room, not locked: somebody may be closing it.
-    pub room: Option<RoomId>,
+    pub referral: Option<(Value, Moment)>,
+    /// Their open room, not locked: somebody may be writing into it, or closing it.
+    pub room: Option<OpenRoom>,
 }
 
 /// What is stored already of all this.
@@ -53,7 +54,8 @@ pub struct Known {
 pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Result<Stored> {
     let rows = sqlx::query!(
         r#"select w.nth as "nth!", m.id as "message_id?", m.room_id as "message_room_id?", e.external_id is not null as "is_early!",
-            c.id as "contact_id?", c.name, c.referral, c.referral_at, r.id as "room_id?"
+            c.id as "contact_id?", c.name, c.referral, c.referral_at, r.id as "room_id?", r.agent_id as "agent_id?",
+            r.last_seq as "last_seq?"
         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) with ordinality as w (tenant_id, widget_id, external_id, sender_id, nth)
         left join messages m
           on m.tenant_id = w.tenant_id
@@ -87,7 +89,9 @@ pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Resu
             stored.early.insert(key(wanted.external_id));
         }
         if let Some(id) = it.contact_id.map(ContactId) {
-            let (referral, room) = (it.referral.zip(it.referral_at), it.room_id.map(RoomId));
+            let room = it.room_id.zip(it.last_seq);
+            let room = room.map(|(id, last_seq)| OpenRoom { id: RoomId(id), agent: it.agent_id.map(UserId), last_seq });
+            let referral = it.referral.zip(it.referral_at);
             stored.contacts.insert(key(wanted.sender), Known { id, name: it.name, referral, room });
         }
     }
@@ -220,7 +224,7 @@ pub struct NewRoom {
     /// Its own queue was full.
     pub is_overflow: bool,
     pub close_reason: Option<CloseReason>,
-    pub referral: Option<serde_json::Value>,
+    pub referral: Option<Value>,
     /// Messages of the contact that it begins with.
     pub received: i32,
     pub window_look_at: Option<Moment>,
@@ -253,7 +257,7 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
         column!(|it| it.queue) as &[Option<Uuid>],
         column!(|it| it.is_held),
         column!(|it| it.close_reason) as &[Option<CloseReason>],
-        column!(|it| it.referral.clone()) as &[Option<serde_json::Value>],
+        column!(|it| it.referral.clone()) as &[Option<Value>],
         column!(|it| it.window_look_at) as &[Option<Moment>],
         column!(|it| it.received),
         now,
@@ -263,13 +267,14 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
     Ok(())
 }
 
-/// What a batch did to a room.
+/// A room into which a batch writes.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the columns of the same names")]
 pub struct Touched {
+    /// Whose.
     pub tenant: TenantId,
-    pub room: RoomId,
-    pub messages: i64,
+    /// The room as the batch found it.
+    pub found: OpenRoom,
+    /// Messages it gets, all from its contact.
     pub received: i32,
 }
 
@@ -283,52 +288,110 @@ pub struct Wrote {
     pub ad_message_at: Option<Moment>,
 }
 
-/// Moves `last_seq` and `unread` of the rooms that get messages, and notes who waits for whom: what the page wrote elsewhere is an
-/// answer. The rooms as they were, locked: they are taken in the order given, which must be that of their keys. With `only_open`,
-/// rooms that have been closed meanwhile are left out.
+/// Stores what a batch brings, in one statement: moves `last_seq` and `unread` of the rooms that get messages, notes that their contacts
+/// wait, stores messages and events. False if a room has been written into, handed over or closed since it was found; its messages have
+/// the wrong numbers then, and the transaction must not be committed.
 ///
 /// That contacts wrote opens their windows, takes up where they came from, and shows that we may answer them (Meta sends an app only
 /// what belongs to it).
-pub async fn mark_received(
+pub async fn write(
     tx: &mut PgConnection,
     rooms: &[Touched],
-    only_open: bool,
     wrote: &[Wrote],
+    messages: &[NewMessage],
+    events: &[NewEvent],
     now: Moment,
-) -> sqlx::Result<HashMap<RoomId, OpenRoom>> {
-    let rows = sqlx::query!(
-        r#"with wrote as (
+) -> sqlx::Result<bool> {
+    macro_rules! column {
+        ($of:ident, |$it:ident| $value:expr) => {
+            &$of.iter().map(|$it| $value).collect::<Vec<_>>()
+        };
+    }
+    let moved = sqlx::query_scalar!(
+        r#"with moved as (
+            update rooms r
+            set last_seq = r.last_seq + t.received, unread = r.unread + t.received,
+                unanswered_since = coalesce(r.unanswered_since, $1), answered_at = null, reminded_at = null
+            from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::integer[]) as t (tenant_id, id, agent_id, last_seq, received)
+            where r.tenant_id = t.tenant_id and r.id = t.id and r.last_seq = t.last_seq and r.agent_id is not distinct from t.agent_id
+              and r.status <> 'closed'
+            returning r.id
+        ), wrote as (
             update contacts c
             set last_inbound_at = greatest(c.last_inbound_at, w.at), ad_message_at = greatest(c.ad_message_at, w.ad_message_at),
                 referral = null, thread_owner = case when c.thread_owner_at < w.at then null else c.thread_owner end
             from unnest($7::uuid[], $8::uuid[], $9::timestamptz[], $10::timestamptz[]) as w (tenant_id, id, at, ad_message_at)
-            where c.tenant_id = w.tenant_id and c.id = w.id)
-        update rooms r
-        set last_seq = r.last_seq + t.messages, unread = r.unread + t.received,
-            unanswered_since = case when t.received > 0 then coalesce(r.unanswered_since, $5) end,
-            answered_at = case when t.received = 0 then $5::timestamptz end,
-            agent_silent_at = case when t.received > 0 then r.agent_silent_at end,
-            reminded_at = null
-        from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[]) as t (tenant_id, id, messages, received)
-        where r.tenant_id = t.tenant_id and r.id = t.id and (r.status <> 'closed' or not $6)
-        returning r.id, r.agent_id, r.last_seq - t.messages as "last_seq!""#,
-        &rooms.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
-        &rooms.iter().map(|it| it.room.0).collect::<Vec<_>>(),
-        &rooms.iter().map(|it| it.messages).collect::<Vec<_>>(),
-        &rooms.iter().map(|it| it.received).collect::<Vec<_>>(),
+            where c.tenant_id = w.tenant_id and c.id = w.id
+        ), stored as (
+            insert into messages (tenant_id, widget_id, external_at, id, room_id, seq, direction, author_kind, author_id, author_name,
+                content, reply_to, status, external_id, created_at)
+            select *
+            from unnest($11::uuid[], $12::uuid[], $13::timestamptz[], $14::uuid[], $15::uuid[], $16::bigint[], $17::text[], $18::text[],
+                $19::uuid[], $20::text[], $21::jsonb[], $22::uuid[], $23::text[], $24::text[], $25::timestamptz[])
+        ), logged as (
+            insert into events (at, tenant_id, kind, room_id, agent_id, former_agent_id, data)
+            select $1, e.tenant_id, e.kind, e.room_id, e.agent_id, e.former_agent_id, e.data::json
+            from unnest($26::uuid[], $27::text[], $28::uuid[], $29::uuid[], $30::uuid[], $31::text[])
+                as e (tenant_id, kind, room_id, agent_id, former_agent_id, data)
+        )
+        -- What is read here is done first: rooms are locked before contacts, as everywhere.
+        select count(*) as "moved!"
+        from moved"#,
         now,
-        only_open,
-        &wrote.iter().map(|it| it.tenant.0).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.contact.0).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.at).collect::<Vec<_>>(),
-        &wrote.iter().map(|it| it.ad_message_at).collect::<Vec<_>>() as &[Option<Moment>],
+        column!(rooms, |it| it.tenant.0),
+        column!(rooms, |it| it.found.id.0),
+        column!(rooms, |it| it.found.agent.map(|id| id.0)) as &[Option<Uuid>],
+        column!(rooms, |it| it.found.last_seq),
+        column!(rooms, |it| it.received),
+        column!(wrote, |it| it.tenant.0),
+        column!(wrote, |it| it.contact.0),
+        column!(wrote, |it| it.at),
+        column!(wrote, |it| it.ad_message_at) as &[Option<Moment>],
+        column!(messages, |it| it.tenant.0),
+        column!(messages, |it| it.widget.0),
+        column!(messages, |it| it.external_at) as &[Option<Moment>],
+        column!(messages, |it| it.view.id.0),
+        column!(messages, |it| it.view.room_id.0),
+        column!(messages, |it| it.view.seq),
+        column!(messages, |it| it.view.direction) as &[Direction],
+        column!(messages, |it| it.view.author.kind) as &[AuthorKind],
+        column!(messages, |it| it.view.author.id) as &[Option<Uuid>],
+        column!(messages, |it| &*it.view.author.name) as &[&str],
+        column!(messages, |it| Json(&it.view.content)) as &[Json<&Value>],
+        column!(messages, |it| it.view.reply_to.map(|id| id.0)) as &[Option<Uuid>],
+        column!(messages, |it| it.view.status) as &[Delivery],
+        column!(messages, |it| it.view.external_id.as_deref()) as &[Option<&str>],
+        column!(messages, |it| it.view.created_at),
+        column!(events, |it| it.tenant.0),
+        column!(events, |it| it.kind.name()) as &[&str],
+        column!(events, |it| it.room.map(|id| id.0)) as &[Option<Uuid>],
+        column!(events, |it| it.agent.map(|id| id.0)) as &[Option<Uuid>],
+        column!(events, |it| it.former_agent.map(|id| id.0)) as &[Option<Uuid>],
+        column!(events, |it| it.data.get()) as &[&str],
     )
-    .fetch_all(tx)
+    .fetch_one(tx)
     .await?;
-    let rooms = rows.into_iter().map(|it| {
-        (RoomId(it.id), OpenRoom { id: RoomId(it.id), agent: it.agent_id.map(UserId), last_seq: it.last_seq })
-    });
-    Ok(rooms.collect())
+    Ok(usize::try_from(moved).is_ok_and(|it| it == rooms.len()))
+}
+
+/// Counts in a locked room what its page wrote elsewhere: the contact was answered.
+pub async fn mark_answered_elsewhere(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    now: Moment,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update rooms
+        set last_seq = last_seq + 1, unanswered_since = null, answered_at = $3, agent_silent_at = null, reminded_at = null
+        where tenant_id = $1 and id = $2",
+        tenant.0,
+        room.0,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// The field (`email`, `phone`) that a contact was asked for last in their newest rooms and has not shared since.

@@ -11,7 +11,7 @@ use chatgate::{
     crew::{Crew, Step, Worker as _},
     db::bell::Bell,
     ids::{HoursId, MessageId, QueueId, RoomId, TenantId, UserId, WidgetId},
-    intake,
+    intake::{self, apply::Care},
     queues::{
         AgentStatus, Dispatch, Mover,
         assign::Assigner,
@@ -311,11 +311,15 @@ impl Centre<'_> {
                 referral: None,
             })
             .collect();
-        let mut tx = chatgate::db::begin(&dispatch.db).await?;
-        // Intake applies a sender's items one after the other, in whichever process.
-        sqlx::query("select pg_advisory_xact_lock(16)").execute(&mut *tx).await?;
-        intake::apply::store(&mut tx, &items, now).await?;
-        tx.commit().await
+        for care in [Care::Looks, Care::Locks] {
+            let mut tx = chatgate::db::begin(&dispatch.db).await?;
+            // Intake applies a sender's items one after the other, in whichever process.
+            sqlx::query("select pg_advisory_xact_lock(16)").execute(&mut *tx).await?;
+            if intake::apply::store(&mut tx, &items, care, now).await?.is_some() {
+                return tx.commit().await;
+            }
+        }
+        panic!("locked rooms stay as they are");
     }
 
     /// By whoever holds the room now.
