@@ -297,7 +297,7 @@ async fn who_comes_into_a_queue_is_greeted_once_and_senders_wake_only_where_ther
     story(async |world| {
         // An applier whose bell nobody else rings.
         let bell = Bell::local();
-        let applier = Applier::new(world.db.clone(), bell.clone(), world.clock.clone(), Strands::new(1));
+        let applier = Applier::new(&world.db, bell.clone(), world.clock.clone(), Strands::new(1));
         let mut outbox = bell.changes(Work::Outbox);
         let mut wakes = async |says: &str, customer: &Customer<'_>| {
             outbox.mark_unchanged();
