@@ -148,7 +148,7 @@ fn any_queue() -> impl Strategy<Value = Queue> {
     let silent = move || option::weighted(0.4, (1..4i32, minutes(0.8)));
     let places = (
         select(vec![0, 0, 20]),
-        select(vec![0, 2, 60]),
+        select(vec![0, 2, 60, 60]),
         option::weighted(0.3, (select(vec![10, 40, 120]), any::<u8>())),
         option::weighted(0.25, 0..5i32),
         any_hours(),
@@ -190,7 +190,7 @@ fn any_agent() -> impl Strategy<Value = Agent> {
 fn any_act() -> impl Strategy<Value = Act> {
     let it = any::<u8>;
     prop_oneof![
-        8 => (vec(0..8u8, 1..4), it()).prop_map(|(contacts, queue)| Act::Arrive(contacts, queue)),
+        8 => (vec(0..5u8, 1..4), it()).prop_map(|(contacts, queue)| Act::Arrive(contacts, queue)),
         8 => it().prop_map(Act::Accept),
         4 => it().prop_map(Act::Decline),
         6 => it().prop_map(Act::Reply),
@@ -198,7 +198,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         3 => (it(), it()).prop_map(|(room, queue)| Act::ToQueue(room, queue)),
         3 => (it(), it()).prop_map(|(room, agent)| Act::ToAgent(room, agent)),
         3 => (it(), it()).prop_map(|(room, agent)| Act::Take(room, agent)),
-        6 => (it(), any::<bool>()).prop_map(|(room, by_agent)| Act::Close(room, by_agent)),
+        8 => (it(), any::<bool>()).prop_map(|(room, by_agent)| Act::Close(room, by_agent)),
         5 => (it(), select(vec!["ready", "ready", "away", "offline"])).prop_map(|(agent, status)| Act::Status(agent, status)),
         1 => it().prop_map(Act::Stream),
         6 => Just(Act::Work),

@@ -31,7 +31,6 @@ pub struct World {
     pub widget: Value,
     pub queue: Value,
     pub workers: std::sync::Arc<chatgate::app::Workers>,
-    pub bell: Bell,
     /// Problems of sending that the story expects: nothing is checked at its end.
     pub expects_trouble: std::sync::atomic::AtomicBool,
 }
@@ -83,9 +82,8 @@ impl World {
         let settings = Settings::load(None, &settings).unwrap();
         let db = database.pool().await;
         let seal = SealKey::parse(&SealKey::generate()).unwrap();
-        let bell = Bell::local();
         let gateway =
-            Gateway::assemble(settings, db.clone(), bell.clone(), seal, clock.clone(), Crew::new()).await.unwrap();
+            Gateway::assemble(settings, db.clone(), Bell::local(), seal, clock.clone(), Crew::new()).await.unwrap();
         let workers = std::sync::Arc::clone(&gateway.workers);
         let (sim, sim_stop, serve_stop) = (simulator.clone(), stop.clone(), stop.clone());
         let serving = vec![
@@ -106,7 +104,6 @@ impl World {
             widget: Value::Null,
             queue: Value::Null,
             workers,
-            bell,
             expects_trouble: false.into(),
         };
         world.furnish().await;
