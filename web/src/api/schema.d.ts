@@ -1287,7 +1287,7 @@ export interface components {
             type: components["schemas"]["AttachmentKind"];
             /**
              * Format: uuid
-             * @description The file's id, where we keep it. A reply names an upload by it.
+             * @description The file's id, where we keep it. A reply names an upload by it, or what a contact sent.
              */
             id?: string | null;
             state?: components["schemas"]["FileState"] | null;
