@@ -49,7 +49,7 @@ async fn a_waiting_text_without_an_interval_is_said_once() {
 async fn a_silent_contact_is_reminded_and_then_the_room_ends() {
     story(async |world| {
         let silent =
-            json!({ "contact_silent_minutes": 10, "contact_silent_text": "Still there?", "contact_close_minutes": 5 });
+            json!({ "contact_silent_minutes": 10, "contact_silent_text": "Still there?", "contact_close_minutes": 5, "wrap_up_s": 30 });
         set(world, silent).await;
         let ben = world.agent_with("Ben", 1).await.ready().await;
         let anna = world.customer("Anna");
@@ -75,6 +75,8 @@ async fn a_silent_contact_is_reminded_and_then_the_room_ends() {
         assert_eq!((ended["status"].as_str(), ended["close_reason"].as_str()), (Some("closed"), Some("inactive")));
         assert_eq!(anna.sees().len(), said, "no farewell from nobody");
         world.customer("Bea").says("hello").await;
+        assert!(ben.rooms().await.is_empty(), "the seat is kept for the wrap-up, as of every closed room");
+        world.pass(30).await;
         assert_eq!(ben.rooms().await.len(), 1, "the seat is free");
         anna.says("I am back").await;
         let rooms = world.admin.get("/rooms").await.expect(200);
