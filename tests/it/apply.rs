@@ -3,10 +3,16 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use chatgate::{
-    channels::meta::signature,
+    channels::{Content, meta::signature},
     crew::{Step, Worker},
     db::bell::Bell,
-    intake::{apply::Applier, store, strands::Strands},
+    ids::{MessageId, TenantId, WidgetId},
+    intake::{
+        apply::{self, Applier, Care},
+        store,
+        strands::Strands,
+    },
+    rooms::receive::Inbound,
     secret::Secret,
 };
 use reqwest::Method;
@@ -152,7 +158,7 @@ async fn a_killed_process_lets_go_of_its_strands() {
                 .fetch_all(&world.db)
                 .await
                 .unwrap();
-        let held: Vec<_> = held.into_iter().map(|it| (chatgate::ids::TenantId(it.0), it.1)).collect();
+        let held: Vec<_> = held.into_iter().map(|it| (TenantId(it.0), it.1)).collect();
         // A process that is in the middle of applying.
         let mut dying = chatgate::db::begin(&world.db).await.unwrap();
         let taken = store::take_pending(&mut dying, &held, &vec![0; held.len()]).await.unwrap();
@@ -245,6 +251,13 @@ async fn who_writes_into_a_room_or_closes_it_in_the_same_moment_is_not_overwritt
         let mut doing = chatgate::db::begin(&world.db).await.unwrap();
         for change in [
             "update rooms r set last_seq = 2 from contacts c where c.id = r.contact_id and c.sender_id = '7001'",
+            "insert into messages (tenant_id, widget_id, id, room_id, seq, direction, author_kind, author_name, content, status, created_at)
+            select m.tenant_id, m.widget_id, gen_random_uuid(), m.room_id, 2, 'note', 'agent', 'Ben', '{\"kind\": \"text\", \"text\": \"note\"}',
+                'received', m.created_at
+            from messages m
+            join rooms r on r.id = m.room_id
+            join contacts c on c.id = r.contact_id
+            where c.sender_id = '7001'",
             "update rooms r set status = 'closed', close_reason = 'done', closed_at = now(), offer_expires_at = null, agent_id = null
             from contacts c where c.id = r.contact_id and c.sender_id = '7002'",
         ] {
@@ -278,6 +291,7 @@ async fn who_writes_into_a_room_or_closes_it_in_the_same_moment_is_not_overwritt
         let stored: Vec<_> = stored.iter().map(|it| (&*it.0, &*it.1, it.2, &*it.3)).collect();
         let expected = [
             ("7001", "first", 1, "waiting"),
+            ("7001", "note", 2, "waiting"),
             ("7001", "second", 3, "waiting"),
             ("7002", "first", 1, "closed"),
             ("7002", "second", 1, "waiting"),
@@ -285,6 +299,49 @@ async fn who_writes_into_a_room_or_closes_it_in_the_same_moment_is_not_overwritt
         assert_eq!(stored, expected);
         let unread = count(world, "select unread::bigint from rooms where last_seq = 3").await;
         assert_eq!((unread, count(world, "select count(*) from events where kind = 'message.created'").await), (2, 4));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whose_number_is_taken_in_the_same_moment_is_found_before_anything_is_stored() {
+    story(async |world| {
+        post(world, &world.admin, &world.widget, &[said(1, "first")]).await;
+        world.workers.settle().await.unwrap();
+        let (tenant, widget): (uuid::Uuid, uuid::Uuid) =
+            sqlx::query_as("select tenant_id, widget_id from rooms").fetch_one(&world.db).await.unwrap();
+        let mut doing = chatgate::db::begin(&world.db).await.unwrap();
+        for change in [
+            "update rooms set last_seq = 2",
+            "insert into messages (tenant_id, widget_id, id, room_id, seq, direction, author_kind, author_name, content, status, created_at)
+            select tenant_id, widget_id, gen_random_uuid(), room_id, 2, 'note', 'agent', 'Ben', content, 'received', created_at from messages",
+        ] {
+            assert_eq!(sqlx::query(change).execute(&mut *doing).await.unwrap().rows_affected(), 1);
+        }
+        let now = world.clock.now();
+        let second = Inbound {
+            id: MessageId::fresh(now),
+            tenant: TenantId(tenant),
+            widget: WidgetId(widget),
+            sender: "7001".to_owned(),
+            at: now,
+            external_id: "m_second".to_owned(),
+            content: Content::Text { text: "second".to_owned() },
+            reply_to: None,
+            referral: None,
+        };
+        let stores = async {
+            let mut tx = chatgate::db::begin(&world.db).await.unwrap();
+            apply::store(&mut tx, &[second], Care::Looks, now).await.unwrap().is_some()
+        };
+        let commits = async {
+            let blocked = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+            while count(world, blocked).await == 0 {}
+            doing.commit().await.unwrap();
+        };
+        let (stored, ()) = tokio::join!(stores, commits);
+        assert!(!stored);
+        assert_eq!(count(world, "select count(*) from messages").await, 2);
     })
     .await;
 }

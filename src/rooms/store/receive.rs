@@ -328,13 +328,15 @@ pub async fn write(
             select *
             from unnest($11::uuid[], $12::uuid[], $13::timestamptz[], $14::uuid[], $15::uuid[], $16::bigint[], $17::text[], $18::text[],
                 $19::uuid[], $20::text[], $21::jsonb[], $22::uuid[], $23::text[], $24::text[], $25::timestamptz[])
+            -- Else somebody else's message may have the number of one of these.
+            where (select count(*) from moved) = cardinality($3::uuid[])
         ), logged as (
             insert into events (at, tenant_id, kind, room_id, agent_id, former_agent_id, data)
             select $1, e.tenant_id, e.kind, e.room_id, e.agent_id, e.former_agent_id, e.data::json
             from unnest($26::uuid[], $27::text[], $28::uuid[], $29::uuid[], $30::uuid[], $31::text[])
                 as e (tenant_id, kind, room_id, agent_id, former_agent_id, data)
         )
-        -- What is read here is done first: rooms are locked before contacts, as everywhere.
+        -- `moved` is read, so it is done first: rooms are locked before contacts, as everywhere.
         select count(*) as "moved!"
         from moved"#,
         now,
