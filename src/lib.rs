@@ -38,6 +38,7 @@ pub mod clock;
 pub mod config;
 pub mod crew;
 pub mod db;
+pub mod fair;
 pub mod ids;
 pub mod seal;
 pub mod secret;

@@ -31,7 +31,7 @@ use tracing::{debug, warn};
 
 /// Bytes that a connection may keep of what came and was not asked for yet; also the limit of a request's headers.
 const MOST_BUFFERED: usize = 64 * 1024;
-/// Once a body has had [`Bounds::patience`], it must come at least this fast: some 1 % of a poor line.
+/// A body must come at least this fast, but for waits that are together no longer than [`Bounds::patience`]: some 1 % of a poor line.
 const SLOWEST_BODY_BYTES_PER_S: u64 = 16 * 1024;
 /// Connections that may wait to be taken; Linux cuts it to `net.core.somaxconn`, 4096 by default.
 const LONGEST_QUEUE: u32 = 16 * 1024;
@@ -43,8 +43,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Bounds {
     /// Connections at one time; more wait in the operating system's queue.
     pub connections: usize,
-    /// How long a request's head may take, and a connection may be silent between requests; a body has as long, and longer the more
-    /// of it has come.
+    /// How long a request's head may take, and a connection may be silent between requests; a body has as long, and longer while it
+    /// comes.
     pub patience: Duration,
 }
 
@@ -125,17 +125,36 @@ async fn attend(stream: TcpStream, peer: SocketAddr, router: Router, patience: D
 #[error("the body came too slowly")]
 struct TooSlow;
 
+/// How long a body is waited for.
+struct Pace {
+    patience: Duration,
+    /// Every byte moves it on, but never further than the patience from now: what came fast does not pay for a long silence, nor for
+    /// a byte now and then.
+    until: Instant,
+}
+
+impl Pace {
+    fn new(patience: Duration, now: Instant) -> Self {
+        Self { patience, until: now + patience }
+    }
+
+    fn came(&mut self, bytes: usize, now: Instant) {
+        let earned = Duration::from_micros(bytes as u64 * 1_000_000 / SLOWEST_BODY_BYTES_PER_S);
+        self.until = (self.until + earned).min(now + self.patience);
+    }
+}
+
 /// A body that fails when it comes too slowly, so that half-sent ones do not stay for ever.
 struct Paced {
     body: Body,
-    until: Instant,
+    pace: Pace,
     /// Begins with the first wait: most bodies are there at once.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Paced {
     fn new(body: Body, patience: Duration) -> Self {
-        Self { body, until: Instant::now() + patience, alarm: None }
+        Self { body, pace: Pace::new(patience, Instant::now()), alarm: None }
     }
 }
 
@@ -151,11 +170,11 @@ impl HttpBody for Paced {
             if let Some(Ok(frame)) = &frame
                 && let Some(bytes) = frame.data_ref()
             {
-                self.until += Duration::from_millis(bytes.len() as u64 * 1000 / SLOWEST_BODY_BYTES_PER_S);
+                self.pace.came(bytes.len(), Instant::now());
             }
             return Poll::Ready(frame);
         }
-        let until = self.until;
+        let until = self.pace.until;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if alarm.deadline() != until {
             alarm.as_mut().reset(until);
@@ -186,6 +205,39 @@ pub fn raise_file_limit() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Seconds until a body is refused that comes in such parts: each after so many milliseconds, of so many bytes. After the last there
+    /// is silence.
+    #[track_caller]
+    fn check(parts: impl IntoIterator<Item = (u64, usize)>, refused_after_s: u64) {
+        let began = Instant::now();
+        let mut now = began;
+        let mut pace = Pace::new(Duration::from_secs(10), now);
+        for (wait_ms, bytes) in parts {
+            now += Duration::from_millis(wait_ms);
+            if now > pace.until {
+                break;
+            }
+            pace.came(bytes, now);
+        }
+        assert_eq!((pace.until - began).as_secs(), refused_after_s);
+    }
+
+    #[test]
+    fn a_body_is_refused_when_it_falls_silent_however_much_of_it_came() {
+        const MIB: usize = 1 << 20;
+        check([], 10);
+        check([(0, 100)], 10);
+        check([(0, 9 * MIB)], 10);
+        check([(9_000, 9 * MIB)], 19);
+        // A byte now and then does not keep it alive, not even after much.
+        check([(0, 9 * MIB)].into_iter().chain((0..100).map(|_| (1_000, 1))), 10);
+        // A slow line is heard to the end, with a wait among it.
+        check((0..100).map(|_| (1_000, 16 * 1024)), 110);
+        check((0..100).map(|n| (if n == 50 { 9_000 } else { 900 }, 16 * 1024)), 105);
+        // Half as fast: the patience is used up after twice its time.
+        check((0..100).map(|_| (1_000, 8 * 1024)), 19);
+    }
 
     #[tokio::test]
     async fn a_crowd_may_come_at_one_moment() {

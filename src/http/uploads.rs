@@ -74,7 +74,10 @@ pub async fn create(
     lock_answered(&mut tx, &staff, room).await?;
     drop(tx);
     let busy = || Problem::of(problem::UNAVAILABLE).detail("too many uploads at the moment").retry_after(1);
-    let _hand = app.media.hands.try_acquire().map_err(|_| busy())?;
+    let mut hand = app.media.hands.portion(staff.tenant);
+    if !hand.grow_to(1) {
+        return Err(busy());
+    }
     let form = Multipart::from_request(request, &app).await;
     let form =
         form.map_err(|_| Problem::of(problem::MEDIA_TYPE).detail("Send multipart/form-data with a field `file`."))?;

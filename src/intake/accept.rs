@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use sqlx::PgPool;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 use tracing::warn;
@@ -28,6 +28,7 @@ use crate::{
         self,
         bell::{Bell, Topic, Work},
     },
+    fair::{Fair, Portion},
     ids::{self, ItemId, MetaAppId, TenantId},
     seal::SealKey,
     secret::Secret,
@@ -36,7 +37,8 @@ use crate::{
 /// Requests that may wait for the writer at one time; more are answered 503 at once.
 const MOST_WAITING: usize = 4096;
 /// Bytes of bodies that may be under way at one time, from their first byte to their commit, in KiB. Items, statement and wire take as
-/// much again, twice, so this is a third of what the door needs at most; three of the largest bodies fit.
+/// much again, twice, so this is a third of what the door needs at most. An app may use as much as it leaves for others: alone, half,
+/// which is one of the largest bodies and many small ones; and a caller who knows one app's key cannot shut the door of the rest.
 const MOST_UNDER_WAY_KIB: usize = 32 * 1024;
 /// Items in one statement; a request with more is still written whole.
 const MOST_ITEMS: usize = 1000;
@@ -79,7 +81,7 @@ pub struct Intake {
     apps: Arc<Mutex<HashMap<String, Kept>>>,
     noted: Noted,
     jobs: mpsc::Sender<Job>,
-    memory: Arc<Semaphore>,
+    memory: Fair<MetaAppId>,
 }
 
 /// When each app's events were last noted.
@@ -94,8 +96,7 @@ struct Job {
 
 /// A webhook's part of the memory that bodies may take: grows while the body comes in, and is given back with it.
 pub struct Share {
-    memory: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    memory: Portion<MetaAppId>,
     bytes: usize,
 }
 
@@ -103,24 +104,14 @@ impl Share {
     /// Takes what so many more bytes need.
     ///
     /// # Errors
-    /// [`Refused::Busy`] if there is no more: the writer does not keep up, or too many bodies come slowly.
+    /// [`Refused::Busy`] if there is no more: the writer does not keep up, or too many bodies of this app come slowly.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
         self.bytes += bytes;
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = (self.bytes / 1024 + 1).saturating_sub(held);
-        if more == 0 {
+        if self.memory.grow_to(self.bytes / 1024 + 1) {
             return Ok(());
         }
-        let more = u32::try_from(more).ok().and_then(|it| Arc::clone(&self.memory).try_acquire_many_owned(it).ok());
-        let Some(more) = more else {
-            meter::refused("full");
-            return Err(Refused::Busy);
-        };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        Ok(())
+        meter::refused("full");
+        Err(Refused::Busy)
     }
 }
 
@@ -142,7 +133,7 @@ impl Intake {
     #[must_use]
     pub fn open(db: PgPool, bell: Bell, seal: SealKey, clock: Clock, crew: &Crew, strands: Strands) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
-        let memory = Arc::new(Semaphore::new(MOST_UNDER_WAY_KIB));
+        let memory = Fair::of(MOST_UNDER_WAY_KIB);
         let intake = Self { db, bell, seal, clock, apps: Arc::default(), noted: Arc::default(), jobs, memory };
         let (db, bell, clock) = (db::apart(&intake.db, []), intake.bell.clone(), intake.clock.clone());
         let writer = Writer { db, bell, clock, strands, noted: Arc::clone(&intake.noted) };
@@ -179,10 +170,11 @@ impl Intake {
     /// # Errors
     /// [`Refused::UnknownKey`], before anything of the body is kept.
     pub async fn begin(&self, key: &str) -> Result<Share, Refused> {
-        if self.kept(key).is_none() {
-            self.load(key).await?;
-        }
-        Ok(Share { memory: Arc::clone(&self.memory), held: None, bytes: 0 })
+        let app = match self.kept(key) {
+            Some(it) => it.app,
+            None => self.load(key).await?,
+        };
+        Ok(Share { memory: self.memory.portion(app.id), bytes: 0 })
     }
 
     /// Checks the signature over the bytes as they came, then writes every item down. `Ok` means durable.

@@ -9,15 +9,15 @@ pub mod store;
 pub mod upload;
 pub mod vault;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use crate::{
     channels::{Attachment, AttachmentKind, Content, FileReason, FileState},
     clock::Moment,
     config::Settings,
+    fair::Fair,
     ids::{ContactId, FileId, MessageId, TenantId},
     seal::SealKey,
 };
@@ -26,7 +26,7 @@ use fetch::Fetch;
 use links::Links;
 use vault::Vault;
 
-/// Uploads at one time in this process.
+/// Uploads at one time in this process; of one tenant half of them, and less while others upload.
 const MOST_UPLOADS: usize = 8;
 
 /// What the verbs and workers of files work with. Cheap to clone.
@@ -39,7 +39,7 @@ pub struct Media {
     /// Shows them.
     pub links: Links,
     /// For uploads: each has its file in memory.
-    pub hands: Arc<Semaphore>,
+    pub hands: Fair<TenantId>,
 }
 
 /// The settings do not make a media store, or no client.
@@ -62,7 +62,7 @@ impl Media {
             Fetch::new(&media.hosts, &settings.graph.base_url, most_bytes, patience).map_err(MediaSetupError)?;
         let hours = chrono::TimeDelta::hours(media.link_hours.into());
         let links = Links::new(seal, &settings.public_url(), hours);
-        Ok(Self { vault, fetch, links, hands: Arc::new(Semaphore::new(MOST_UPLOADS)) })
+        Ok(Self { vault, fetch, links, hands: Fair::of(MOST_UPLOADS) })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::support::{
     world::{APP_ID, PAGE_ID, id},
 };
 
-const OPERATOR: &str = "cgo_operator-token-of-the-crash-tests";
+pub const OPERATOR: &str = "cgo_operator-token-of-the-crash-tests";
 
 /// A directory of its own, removed at the end; short, because socket paths are.
 pub struct Home(pub std::path::PathBuf);

@@ -11,7 +11,7 @@ const FLOORS: &[(u32, &[&str])] = &[
     (3, &["tenants", "contacts", "people", "widgets", "hours", "media"]),
     (2, &["audit", "channels"]),
     (1, &["config", "db", "crew", "telemetry"]),
-    (0, &["check", "clock", "ids", "seal", "secret", "words"]),
+    (0, &["check", "clock", "fair", "ids", "seal", "secret", "words"]),
 ];
 
 fn floor(module: &str) -> Option<u32> {
