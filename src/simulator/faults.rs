@@ -84,6 +84,11 @@ impl Simulator {
         self.core.world().page_mut(page_id).hides_conversations = on;
     }
 
+    /// From now on no app may subscribe to this field, as without the permissions it needs.
+    pub fn withhold_field(&self, field: &str) {
+        self.core.world().withheld_fields.push(field.to_owned());
+    }
+
     /// The Page's next sends meet these faults, one each, in order; sender actions are left alone.
     pub fn fail_next_sends(&self, page_id: &str, faults: Vec<Fault>) {
         self.core.world().page_mut(page_id).faults.extend(faults);

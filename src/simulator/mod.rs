@@ -159,6 +159,17 @@ impl Simulator {
         self.core.world().page(page_id).is_some_and(|page| page.installed.is_some())
     }
 
+    /// The fields that the Page sends to its app.
+    #[must_use]
+    pub fn installed_fields(&self, page_id: &str) -> Vec<String> {
+        self.core.world().page(page_id).and_then(|page| page.installed.clone()).unwrap_or_default()
+    }
+
+    /// Sets the fields that the Page sends to its app.
+    pub fn install_fields(&self, page_id: &str, fields: &[&str]) {
+        self.core.world().page_mut(page_id).installed = Some(fields.iter().map(|it| (*it).to_owned()).collect());
+    }
+
     /// What the person sees from the Page, in order.
     #[must_use]
     pub fn seen_by(&self, page_id: &str, psid: &str) -> Vec<SentMessage> {

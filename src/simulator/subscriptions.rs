@@ -29,7 +29,7 @@ pub(super) async fn subscribe(simulator: &Simulator, call: &Call, app_id: &str) 
     if call.text("object").as_deref() != Some("page") {
         return Err(GraphError::new(100, None, "(#100) Param object must be one of {page}"));
     }
-    let fields = read_fields(call, "fields")?;
+    let fields = read_fields(simulator, call, "fields")?;
     let callback_url = call.text("callback_url").ok_or_else(|| missing("callback_url"))?;
     let verify_token = call.text("verify_token").ok_or_else(|| missing("verify_token"))?;
     shake_hands(simulator, &callback_url, &verify_token).await?;
@@ -53,7 +53,7 @@ pub(super) fn list_app(simulator: &Simulator, app_id: &str) -> Result<Response, 
 
 /// `POST /{page-id}/subscribed_apps`: sets the Page's fields anew.
 pub(super) fn install(simulator: &Simulator, call: &Call, page_id: &str) -> Result<Response, GraphError> {
-    let fields = read_fields(call, "subscribed_fields")?;
+    let fields = read_fields(simulator, call, "subscribed_fields")?;
     simulator.core.world().page_mut(page_id).installed = Some(fields);
     Ok(success())
 }
@@ -117,11 +117,14 @@ async fn shake_hands(simulator: &Simulator, callback_url: &str, verify_token: &s
     }
 }
 
-fn read_fields(call: &Call, name: &str) -> Result<Vec<String>, GraphError> {
+fn read_fields(simulator: &Simulator, call: &Call, name: &str) -> Result<Vec<String>, GraphError> {
     let list = call.text(name).filter(|it| !it.is_empty()).ok_or_else(|| missing(name))?;
     let fields: Vec<String> = list.split(',').map(|it| it.trim().to_owned()).collect();
     let known = all_fields();
     match fields.iter().position(|it| !known.contains(it)) {
+        None if fields.iter().any(|it| simulator.core.world().withheld_fields.contains(it)) => {
+            Err(GraphError::new(200, None, "(#200) To subscribe to a field, the app needs its permissions"))
+        }
         None => Ok(fields),
         Some(at) => {
             let message = format!("(#100) Param {name}[{at}] must be one of {{{}}}", known.join(", "));

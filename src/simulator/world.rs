@@ -82,6 +82,8 @@ pub(super) struct World {
     pub apps: BTreeMap<String, App>,
     pub pages: BTreeMap<String, Page>,
     pub options: Options,
+    /// Subscription fields that no app has the permissions for.
+    pub withheld_fields: Vec<String>,
     pub deliveries: BTreeMap<u64, Delivery>,
     pub next_delivery: u64,
     /// Answers to sends whose echoes and receipts are not all entered yet.

@@ -8,7 +8,7 @@ use super::{
     store::{self, StoredApp, StoredWidget},
 };
 use crate::{
-    channels::meta::graph::{Access, Graph},
+    channels::meta::graph::{Access, Graph, Verdict},
     check::Invalid,
     clock::Moment,
     ids::{TenantId, WidgetId},
@@ -19,8 +19,8 @@ use crate::{
 /// Column names that sealed secrets are bound to.
 pub(super) const APP_SECRET: &str = "app_secret";
 const PAGE_TOKEN: &str = "page_token";
-/// What we ask Facebook to tell us about a Page.
-pub const PAGE_FIELDS: [&str; 12] = [
+/// What Facebook must tell us about a Page for chats to work.
+pub const CHAT_FIELDS: [&str; 12] = [
     "messages",
     "messaging_postbacks",
     "messaging_referrals",
@@ -33,6 +33,16 @@ pub const PAGE_FIELDS: [&str; 12] = [
     "messaging_handovers",
     "messaging_policy_enforcement",
     "standby",
+];
+/// What else we ask it to tell: forms, linked accounts, labels and the Page's feed. Not carts, payments and calls, which need more
+/// permissions; not `response_feedback`, which would put thumbs beside all messages of the app.
+pub const MORE_FIELDS: [&str; 6] = [
+    "messaging_account_linking",
+    "messaging_customer_information",
+    "messaging_feedback",
+    "messaging_in_thread_lead_form_submit",
+    "inbox_labels",
+    "feed",
 ];
 
 /// A Page, as far as it is known before it is connected.
@@ -154,7 +164,8 @@ pub async fn change(
     Ok(stored.view())
 }
 
-/// Registers the callback with the app and the app with the Page, through the Graph API.
+/// Registers the callback with the app and the app with the Page, through the Graph API. One field that the app may not have makes
+/// Meta refuse all of them; then it is asked for those that chats need.
 ///
 /// # Errors
 /// [`WidgetError::NoToken`], [`WidgetError::GraphAway`], [`WidgetError::GraphRefused`]
@@ -168,10 +179,27 @@ pub async fn subscribe(
     let secret = widget.app.open_secret(seal)?;
     let token = widget.open_token(seal, tenant)?.ok_or(WidgetError::NoToken)?;
     let verify_token = Secret::new(widget.app.verify_token.clone());
-    graph.subscribe_app(&widget.app.app_id, &secret, callback_url, &verify_token, &PAGE_FIELDS).await?;
     let access = Access { token: &token, app_secret: &secret };
-    graph.subscribe_page(access, widget.page_id(), &PAGE_FIELDS).await?;
+    let app_id = &widget.app.app_id;
+    let all = [&CHAT_FIELDS[..], &MORE_FIELDS].concat();
+    match graph.subscribe_app(app_id, &secret, callback_url, &verify_token, &all).await {
+        Err(verdict) if may_be_the_fields(&verdict) => {
+            graph.subscribe_app(app_id, &secret, callback_url, &verify_token, &CHAT_FIELDS).await?;
+        }
+        answer => answer?,
+    }
+    match graph.subscribe_page(access, widget.page_id(), &all).await {
+        Err(verdict) if may_be_the_fields(&verdict) => {
+            graph.subscribe_page(access, widget.page_id(), &CHAT_FIELDS).await?;
+        }
+        answer => answer?,
+    }
     Ok(())
+}
+
+/// Whether asking for less may help: Meta understood the request and knows the token.
+fn may_be_the_fields(verdict: &Verdict) -> bool {
+    verdict.error().is_some_and(|it| matches!(it.code, Some(3 | 10 | 100 | 200..300)))
 }
 
 pub(super) fn unknown_app() -> WidgetError {

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     Widget, WidgetError,
+    connect::{CHAT_FIELDS, MORE_FIELDS},
     store::{self, StoredApp, StoredWidget},
 };
 use crate::{
@@ -173,10 +174,7 @@ pub async fn look(
             checks.push(Check::new("page_token", state, detail, now));
             let (state, detail) = match graph.subscribed_apps(access, widget.page_id()).await {
                 Ok(apps) => match apps.iter().find(|it| it.id == widget.app.app_id) {
-                    Some(app) if app.subscribed_fields.iter().any(|it| it == "messages") => {
-                        (State::Ok, "The Page sends its messages to the app.".to_owned())
-                    }
-                    Some(_) => (State::Attention, "The Page sends the app no messages: subscribe again.".to_owned()),
+                    Some(app) => of_fields(&app.subscribed_fields),
                     None => (State::Attention, "The Page sends the app nothing: subscribe.".to_owned()),
                 },
                 // Without a good token nothing more is known about the subscription.
@@ -189,6 +187,25 @@ pub async fn look(
     checks.extend(of_webhooks(&widget.app, now));
     checks.extend(widget.health.checks.iter().filter(|it| TOLD.contains(&it.name.as_str())).cloned());
     Findings { health: Health::of(checks), token_accepted, page_name }
+}
+
+/// What the fields say that the Page sends to the app.
+fn of_fields(fields: &[String]) -> (State, String) {
+    let absent = |of: &[&str]| -> Vec<String> {
+        of.iter().filter(|wanted| !fields.iter().any(|it| it == *wanted)).map(|it| (*it).to_owned()).collect()
+    };
+    let (needed, more) = (absent(&CHAT_FIELDS), absent(&MORE_FIELDS));
+    if needed.iter().any(|it| it == "messages") {
+        return (State::Attention, "The Page sends the app no messages: subscribe again.".to_owned());
+    }
+    if !needed.is_empty() {
+        let needed = needed.join(", ");
+        return (State::Attention, format!("The Page does not send the app {needed}: subscribe again."));
+    }
+    if !more.is_empty() {
+        return (State::Ok, format!("The Page sends its messages to the app, but not {}.", more.join(", ")));
+    }
+    (State::Ok, "The Page sends its messages to the app.".to_owned())
 }
 
 /// What our own records say about the app's webhooks.

@@ -87,6 +87,60 @@ async fn health_says_when_a_page_is_disconnected_and_a_new_token_mends_it() {
 }
 
 #[tokio::test]
+async fn subscribing_asks_for_every_event_that_is_used_or_kept() {
+    story(async |world| {
+        let place = format!("/widgets/{}", id(&world.widget));
+        let check = async || {
+            let checks = world.admin.act(&format!("{place}/check")).await.expect(200)["health"]["checks"].clone();
+            let checks = checks.as_array().unwrap().clone();
+            let check = checks.into_iter().find(|it| it["name"] == "subscription").unwrap();
+            (check["state"].as_str().unwrap().to_owned(), check["detail"].as_str().unwrap().to_owned())
+        };
+        let of = |state: &str, detail: &str| (state.to_owned(), detail.to_owned());
+        world.simulator.uninstall(PAGE_ID);
+        world.admin.act(&format!("{place}/subscribe")).await.expect(200);
+        assert_eq!(check().await, of("ok", "The Page sends its messages to the app."));
+        // Each comes in now; the ledger says what as.
+        let event = |more: Value| {
+            let mut event = json!({ "sender": { "id": "7001" }, "recipient": { "id": PAGE_ID }, "timestamp": 1_790_000_000_000_i64 });
+            event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            event
+        };
+        for (field, item) in [
+            ("messaging_account_linking", json!({ "account_linking": { "status": "linked", "authorization_code": "c" } })),
+            ("messaging_customer_information", json!({ "messaging_customer_information": { "screens": [] } })),
+            ("messaging_feedback", json!({ "messaging_feedback": { "feedback_screens": [] } })),
+            ("messaging_in_thread_lead_form_submit", json!({ "form": { "id": "1" } })),
+        ] {
+            world.simulator.deliver_item(PAGE_ID, field, event(item)).await;
+        }
+        world.settle().await;
+        let items = world.admin.get("/ledger?sender_id=7001").await.expect(200);
+        let kinds = items["items"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap().to_owned());
+        let kinds: std::collections::BTreeSet<_> = kinds.collect();
+        assert_eq!(
+            kinds.into_iter().collect::<Vec<_>>(),
+            ["account_linking", "in_thread_lead_form_submit", "messaging_customer_information", "messaging_feedback"]
+        );
+        for field in ["feed", "inbox_labels"] {
+            assert!(world.simulator.installed_fields(PAGE_ID).contains(&field.to_owned()), "{field}");
+        }
+
+        // An app without the permissions for one of them still gets what chats need.
+        world.simulator.withhold_field("feed");
+        world.admin.act(&format!("{place}/subscribe")).await.expect(200);
+        let (state, detail) = check().await;
+        assert!(state == "ok" && detail.ends_with("but not messaging_account_linking, messaging_customer_information, messaging_feedback, messaging_in_thread_lead_form_submit, inbox_labels, feed."), "{detail}");
+        world.simulator.install_fields(PAGE_ID, &["messages", "message_echoes", "feed"]);
+        let (state, detail) = check().await;
+        assert!(state == "attention" && detail.starts_with("The Page does not send the app messaging_postbacks, "), "{detail}");
+        world.simulator.install_fields(PAGE_ID, &["message_echoes"]);
+        assert_eq!(check().await, of("attention", "The Page sends the app no messages: subscribe again."));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_token_can_be_taken_away() {
     story(async |world| {
         let place = format!("/widgets/{}", id(&world.widget));

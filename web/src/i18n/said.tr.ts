@@ -60,6 +60,8 @@ export const said: Said = {
     [/^The token belongs to another Page: (.+)\.$/, 'Belirteç başka bir Sayfanın: $1.'],
     [/^The token belongs to (.+)\.$/, 'Belirteç $1 Sayfasının.'],
     [/^The Page sends its messages to the app\.$/, 'Sayfa iletilerini uygulamaya gönderiyor.'],
+    [/^The Page sends its messages to the app, but not (.+)\.$/, 'Sayfa iletilerini uygulamaya gönderiyor, şunlar dışında: $1.'],
+    [/^The Page does not send the app (.+): subscribe again\.$/, 'Sayfa uygulamaya şunları göndermiyor: $1; yeniden abone olun.'],
     [/^The Page sends the app no messages: subscribe again\.$/, 'Sayfa uygulamaya ileti göndermiyor: yeniden abone olun.'],
     [/^The Page sends the app nothing: subscribe\.$/, 'Sayfa uygulamaya bir şey göndermiyor: abone olun.'],
     [/^The last event came at (.+)\.$/, 'Son olay: $1.'],
