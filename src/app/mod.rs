@@ -33,7 +33,7 @@ use crate::{
     live::Live,
     media::Media,
     people,
-    queues::{Dispatch, assign::Assigner, presence::Watch, store::presence::mark_streaming, timers::Timers},
+    queues::{Dispatch, assign::Assigner, presence::Watch, timers::Timers},
     replies::{
         Outgoing,
         doubts::Doubts,
@@ -185,7 +185,7 @@ impl Gateway {
             typist: Arc::new(Typist { outgoing: outgoing.clone(), typing: typing.clone() }),
             doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
             windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
-            watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
+            watch: Arc::new(Watch::new(dispatch.clone(), clock.clone())),
             timers: Arc::new(Timers { dispatch: dispatch.clone(), clock: clock.clone() }),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
@@ -229,14 +229,14 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
         self.crew.hire(Arc::new(Analyst(self.app.db.clone())), None);
         self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);
-        let (app, stop) = (self.app.clone(), self.crew.stop_token());
+        let (streams, stop) = (self.app.streams.clone(), self.crew.stop_token());
+        let watch = Arc::clone(&self.workers.watch);
         self.crew.spawn(async move {
             loop {
                 tokio::select! { () = tokio::time::sleep(HEARTBEAT) => {}, () = stop.cancelled() => return }
-                let (tenants, users): (Vec<_>, Vec<_>) =
-                    app.streams.open().into_iter().map(|(tenant, user)| (tenant.0, user.0)).unzip();
-                if !users.is_empty()
-                    && let Err(error) = mark_streaming(&app.db, &tenants, &users, app.clock.now()).await
+                let open = streams.open();
+                if !open.is_empty()
+                    && let Err(error) = watch.note_streams(&open).await
                 {
                     warn!(error = %error, "open streams could not be noted");
                 }

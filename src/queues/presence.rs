@@ -1,5 +1,7 @@
 //! What agents are doing, said by themselves, by a supervisor, or found out because their stream is gone.
 
+use std::sync::{Mutex, PoisonError};
+
 use sqlx::PgConnection;
 
 use super::{
@@ -121,11 +123,50 @@ pub(super) async fn give_back(
 }
 
 /// Finds agents whose stream is gone, and rooms whose agents have been gone too long.
+///
+/// That nothing was heard of somebody says something only if it could have been heard: for as long as PostgreSQL is away nobody is able
+/// to note open streams, and after a restart agents need a moment to come back. So nobody is judged until everything has gone well for as
+/// long as a stream may be lost.
 pub struct Watch {
-    /// What it works with.
-    pub dispatch: Dispatch,
-    /// The time.
-    pub clock: Clock,
+    dispatch: Dispatch,
+    clock: Clock,
+    judges_from: Mutex<Moment>,
+}
+
+/// What is noted or looked at this late was held up.
+const HELD_UP: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+
+impl Watch {
+    /// Begins to watch.
+    #[must_use]
+    pub fn new(dispatch: Dispatch, clock: Clock) -> Self {
+        let judges_from = Mutex::new(clock.now() + dispatch.stream_lost);
+        Self { dispatch, clock, judges_from }
+    }
+
+    /// Notes which agents have streams open in this process.
+    ///
+    /// # Errors
+    /// The database's; nobody is judged for a while then.
+    pub async fn note_streams(&self, open: &[(TenantId, UserId)]) -> sqlx::Result<()> {
+        let (tenants, users): (Vec<_>, Vec<_>) = open.iter().map(|(tenant, user)| (tenant.0, user.0)).unzip();
+        let began = self.clock.now();
+        let noted = store::mark_streaming(&self.dispatch.db, &tenants, &users, began).await;
+        self.went(began, noted)
+    }
+
+    /// What came of a question to the database that was asked at `began`: if it failed or took long, judging begins anew.
+    fn went<T>(&self, began: Moment, result: sqlx::Result<T>) -> sqlx::Result<T> {
+        let now = self.clock.now();
+        if result.is_err() || now - began > HELD_UP {
+            *self.judges_from.lock().unwrap_or_else(PoisonError::into_inner) = now + self.dispatch.stream_lost;
+        }
+        result
+    }
+
+    fn may_judge(&self, now: Moment) -> bool {
+        *self.judges_from.lock().unwrap_or_else(PoisonError::into_inner) <= now
+    }
 }
 
 impl Worker for Watch {
@@ -134,7 +175,13 @@ impl Worker for Watch {
     async fn step(&self) -> anyhow::Result<Step> {
         let now = self.clock.now();
         let mut step = Step::Idle;
-        for (tenant, user) in store::list_lost(&self.dispatch.db, now - self.dispatch.stream_lost).await? {
+        // Asked even if nobody may be judged yet: it shows whether the database answers.
+        let lost = store::list_lost(&self.dispatch.db, now - self.dispatch.stream_lost).await;
+        let lost = self.went(now, lost)?;
+        if !self.may_judge(now) {
+            return Ok(Step::Idle);
+        }
+        for (tenant, user) in lost {
             tracing::info!(tenant.id = %tenant, agent.id = %user, "agent {user} lost the event stream and is set offline");
             set_status(&self.dispatch, tenant, user, AgentStatus::Offline, Some("connection lost"), None, now).await?;
             step = Step::Worked;

@@ -91,9 +91,15 @@ async fn postgresql_is_gone_for_half_a_minute_under_load() {
     let facebook = Facebook::open().await;
     let (postgres, url) = postgresql(&home.0).await;
     let key = chatgate::seal::SealKey::generate();
-    let more = [("CHATGATE__DATABASE__URL", url.as_str()), ("CHATGATE__SEAL__KEY", key.as_str())];
+    let database = [("CHATGATE__DATABASE__URL", url.as_str()), ("CHATGATE__SEAL__KEY", key.as_str())];
+    // Shorter than PostgreSQL is gone, as the minute that is usual is shorter than a failover may take.
+    let more = [database[0], database[1], ("CHATGATE__AGENTS__STREAM_LOST_S", "20")];
     let server = Server::start(&home.0, &facebook.base, free_port(), &more).await;
-    let (_, admin, path) = furnish(&server.base).await;
+    let (ben, admin, path) = furnish(&server.base).await;
+    let events = ben.request(reqwest::Method::GET, "/events").header("accept", "text/event-stream");
+    let mut stream = events.send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let listening = tokio::spawn(async move { while stream.chunk().await.unwrap().is_some() {} });
     let stop = CancellationToken::new();
     let pouring: Vec<_> =
         (0..4).map(|line| tokio::spawn(pour(server.base.clone(), path.clone(), line, stop.clone()))).collect();
@@ -135,6 +141,10 @@ async fn postgresql_is_gone_for_half_a_minute_under_load() {
     assert_all_once(&accepted, &stored);
     let sums = settled(&home.0, &more).await;
     assert_eq!((sums["parked"], sums["unexplained"]), (0, 0));
+    // The agent, whose stream nobody could note meanwhile, is still there.
+    assert_eq!(ben.get("/me/status").await.expect(200)["status"], "ready");
+    assert!(!listening.is_finished(), "the stream has ended");
+    listening.abort();
     println!("gone for {gone} s: {} answered 200, {grown} MiB more memory meanwhile, {sums:?}", accepted.len());
     drop(server);
     postgres.stop().await;

@@ -4,8 +4,10 @@ use chatgate::{
     crew::{Step, Worker as _},
     db::bell::{Bell, Work},
     intake::{apply::Applier, strands::Strands},
+    queues::{Dispatch, presence::Watch},
 };
 use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
 
 use crate::support::{
     story,
@@ -288,6 +290,56 @@ async fn an_agent_whose_stream_is_gone_is_set_offline_and_the_rooms_return() {
         world.pass(601).await;
         assert!(ben.rooms().await.is_empty());
         assert_eq!(id(&cleo.takes_next().await), id(&room));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_is_judged_by_a_time_in_which_nothing_could_be_heard() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let request = ben.api.request(reqwest::Method::GET, "/events").header("accept", "text/event-stream");
+        let stream = request.send().await.unwrap();
+        assert_eq!(stream.status(), 200);
+        let seconds = chrono::TimeDelta::seconds;
+        // Whoever has its only connection takes the database away from the watch.
+        let options = world.db.connect_options().as_ref().clone();
+        let db = PgPoolOptions::new().max_connections(1).acquire_timeout(std::time::Duration::from_millis(50));
+        let db = db.connect_with(options).await.unwrap();
+        let dispatch = Dispatch {
+            db: db.clone(),
+            bell: Bell::local(),
+            rering: seconds(60),
+            stream_lost: seconds(60),
+            rooms_return: seconds(600),
+        };
+        let watch = Watch::new(dispatch, world.clock.clone());
+        let status = async || ben.api.get("/me/status").await.expect(200)["status"].as_str().unwrap().to_owned();
+        world.clock.advance(seconds(55));
+        assert_eq!(watch.step().await.unwrap(), Step::Idle);
+        let outage = db.acquire().await.unwrap();
+        assert!(watch.step().await.is_err());
+        world.clock.advance(seconds(600));
+        assert!(watch.step().await.is_err());
+        drop(outage);
+        // It is back, and the stream is not noted yet.
+        assert_eq!(watch.step().await.unwrap(), Step::Idle);
+        world.clock.advance(seconds(59));
+        assert_eq!((watch.step().await.unwrap(), status().await.as_str()), (Step::Idle, "ready"));
+        let me = || chatgate::ids::UserId(ben.id.parse().unwrap());
+        let tenant = || chatgate::ids::TenantId(id(&world.tenant).parse().unwrap());
+        watch.note_streams(&[(tenant(), me())]).await.unwrap();
+        world.clock.advance(seconds(60));
+        assert_eq!((watch.step().await.unwrap(), status().await.as_str()), (Step::Idle, "ready"));
+        // A note that fails says as little.
+        let outage = db.acquire().await.unwrap();
+        assert!(watch.note_streams(&[(tenant(), me())]).await.is_err());
+        drop(outage);
+        world.clock.advance(seconds(59));
+        assert_eq!((watch.step().await.unwrap(), status().await.as_str()), (Step::Idle, "ready"));
+        world.clock.advance(seconds(1));
+        assert_eq!((watch.step().await.unwrap(), status().await.as_str()), (Step::Worked, "offline"));
+        db.close().await;
     })
     .await;
 }

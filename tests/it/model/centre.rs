@@ -92,7 +92,7 @@ impl Process {
         let gateway = Gateway::assemble(settings, db, Bell::local(), seal, clock.clone(), crew.clone()).await.unwrap();
         let dispatch = || gateway.app.dispatch.clone();
         let assign = Assigner::new(dispatch(), clock.clone());
-        let watch = Watch { dispatch: dispatch(), clock: clock.clone() };
+        let watch = Watch::new(dispatch(), clock.clone());
         let timers = Timers { dispatch: dispatch(), clock };
         Self { assign, watch, timers, crew, gateway }
     }
