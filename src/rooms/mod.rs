@@ -203,7 +203,7 @@ pub struct RoomView {
     pub agent: Option<Named>,
     /// The offer, while it rings.
     pub offer: Option<Offer>,
-    /// Place in its queue from 1, while waiting.
+    /// Place in its queue from 1, while waiting; of a room that is held for the opening, among those held.
     pub position: Option<i64>,
     /// Seconds until it is probably answered, by how fast its queue was answered in the last hour; null if that is not known.
     pub estimated_wait_s: Option<i64>,

@@ -118,10 +118,11 @@ pub async fn list_views(
             from asked
             where status = 'waiting'
         ), places as materialized (
-            -- Each queue is counted through once, however many of its rooms are asked for.
+            -- Each queue is counted through once, however many of its rooms are asked for. Rooms that are held for their opening are no
+            -- part of the line that is served now: they have one of their own.
             select numbered.tenant_id, numbered.id, numbered.position
             from (
-                select p.tenant_id, p.id, row_number() over (partition by p.tenant_id, p.queue_id order by p.place_at, p.id) as position
+                select p.tenant_id, p.id, row_number() over (partition by p.tenant_id, p.queue_id, p.is_held order by p.place_at, p.id) as position
                 from lines
                 join rooms p on p.tenant_id = lines.tenant_id and p.queue_id = lines.queue_id and p.status = 'waiting') as numbered
             where numbered.id = any($2)

@@ -3,7 +3,10 @@
 use chrono::{Datelike, Days, NaiveDate, TimeDelta};
 use serde_json::{Value, json};
 
-use crate::support::{World, story, world::id};
+use crate::support::{
+    World, story,
+    world::{APP_ID, id},
+};
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const TURKISH_MONTHS: [&str; 12] = ["Oca", "Şub", "Mar", "Nis", "May", "Haz", "Tem", "Ağu", "Eyl", "Eki", "Kas", "Ara"];
@@ -86,6 +89,39 @@ async fn the_next_opening_is_told_across_holidays_in_the_contacts_language_and_t
         let words: Vec<_> = told["items"].as_array().unwrap().iter().map(|it| it["decision"].as_str().unwrap()).collect();
         assert_eq!(words, ["held", "released", "offered", "accepted"]);
         assert!(told["items"][3]["waited_s"].as_i64().unwrap() < 5, "the wait counts from the opening");
+    })
+    .await;
+}
+
+/// A second Page whose rooms wait in the same queue at all hours; a customer of it.
+async fn second_page(world: &World) -> String {
+    world.simulator.add_page(APP_ID, "2002", "Second", "second-token");
+    let messenger = json!({ "app_id": APP_ID, "page_access_token": "second-token" });
+    let widget = json!({ "name": "Second", "channel": "messenger", "messenger": messenger });
+    let widget = world.admin.post("/widgets", widget).await.expect(201);
+    let chat = json!({ "name": "Second to Sales", "widget_id": widget["id"], "queue_id": world.queue["id"] });
+    world.admin.post("/incoming-chats", chat).await.expect(201);
+    let psid = "7200000000000001".to_owned();
+    world.simulator.add_person("2002", &psid, "Cem", "Example", None, None);
+    psid
+}
+
+#[tokio::test]
+async fn rooms_held_for_their_opening_are_not_in_line_before_those_that_may_be_answered() {
+    story(async |world| {
+        follow(world, json!({ "name": "Office", "time_zone": "UTC", "intervals": [] })).await;
+        let text = json!({ "waiting_text": "You are number {position}." });
+        world.admin.patch(&format!("/queues/{}", id(&world.queue)), text).await.expect(200);
+        let cem = second_page(world).await;
+        world.customer("Anna").says("hello").await;
+        world.customer("Bea").says("hello").await;
+        world.simulator.say("2002", &cem, "hello").await;
+        world.settle().await;
+        world.pass(5).await;
+        let named = |name: &str, position| (name.to_owned(), position);
+        assert_eq!(waiting(world).await, [named("Anna", 1), named("Bea", 2), named("Cem", 1)]);
+        let told: Vec<_> = world.simulator.seen_by("2002", &cem).into_iter().filter_map(|it| it.text).collect();
+        assert_eq!(told, ["You are number 1."]);
     })
     .await;
 }

@@ -2233,7 +2233,7 @@ export interface components {
                 offer?: components["schemas"]["Offer"] | null;
                 /**
                  * Format: int64
-                 * @description Place in its queue from 1, while waiting.
+                 * @description Place in its queue from 1, while waiting; of a room that is held for the opening, among those held.
                  */
                 position?: number | null;
                 /**
@@ -3123,7 +3123,7 @@ export interface components {
             offer?: components["schemas"]["Offer"] | null;
             /**
              * Format: int64
-             * @description Place in its queue from 1, while waiting.
+             * @description Place in its queue from 1, while waiting; of a room that is held for the opening, among those held.
              */
             position?: number | null;
             /**
