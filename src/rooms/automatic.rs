@@ -10,7 +10,13 @@ use super::{
     store::{self, LockedRoom, TextFacts},
     window,
 };
-use crate::{channels::Content, clock::Moment, ids::TenantId, widgets::texts};
+use crate::{
+    channels::Content,
+    clock::Moment,
+    hours::{Hours, LocalTime, Schedule},
+    ids::TenantId,
+    widgets::texts,
+};
 
 /// How long the error text is not said again in a room: two machines that answer each other must not go on.
 const ERROR_PAUSE: TimeDelta = TimeDelta::hours(1);
@@ -65,7 +71,7 @@ pub async fn say(
     now: Moment,
 ) -> sqlx::Result<()> {
     let facts = store::load_text_facts(tx, tenant, room.id).await?;
-    let mut next_open = String::new();
+    let mut next_open = None;
     let (template, agent) = match &occasion {
         Occasion::Opening { .. } if room.opening_sent => return Ok(()),
         Occasion::Opening { agent } => {
@@ -81,7 +87,7 @@ pub async fn say(
             {
                 return Ok(());
             }
-            next_open = closed.next_open.as_ref().map(|it| it.spoken(facts.locale.as_deref())).unwrap_or_default();
+            next_open = Some(closed.next_open.clone());
             (closed.message.clone(), "")
         }
         Occasion::Full { text } | Occasion::Waiting { text, .. } | Occasion::Silent { text } => {
@@ -101,13 +107,35 @@ pub async fn say(
     };
     let position = if let Occasion::Waiting { position, .. } = &occasion { Some(*position) } else { None };
     let is_open = room.channel != "messenger" || window(room.opened, false, now).mode == WindowMode::Standard;
+    if !is_open || room.elsewhere(now).is_some() {
+        return Ok(());
+    }
+    let next_open = match next_open {
+        Some(known) => known,
+        None if texts::has(&template, "next_open") => opening(tx, tenant, room, now).await?,
+        None => None,
+    };
+    let next_open = next_open.map(|it| it.spoken(facts.locale.as_deref())).unwrap_or_default();
     let text = fill(&template, &facts, agent, &next_open, position);
-    if text.is_empty() || !is_open || room.elsewhere(now).is_some() {
+    if text.is_empty() {
         return Ok(());
     }
     let writer = Writer::system(&facts.display_name);
     say::write(tx, tenant, room, &writer, Direction::Outbound, &Content::Text { text }, now).await?;
     Ok(())
+}
+
+/// The next opening of the room's widget, on the clock of its hours; nothing while it is open.
+async fn opening(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &LockedRoom,
+    now: Moment,
+) -> sqlx::Result<Option<LocalTime>> {
+    let schedule = store::find_schedule(tx, tenant, room.widget).await?;
+    // One that cannot be read counts as always open, as everywhere.
+    let hours = schedule.and_then(|it| serde_json::from_value::<Schedule>(it).ok()).and_then(|it| it.parse().ok());
+    Ok(hours.and_then(|it: Hours| it.status(now).next_open.map(|at| it.local(at, now))))
 }
 
 fn text_of(facts: &TextFacts, name: &str) -> String {

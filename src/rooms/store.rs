@@ -521,6 +521,24 @@ pub async fn load_text_facts(tx: &mut PgConnection, tenant: TenantId, room: Room
     .await
 }
 
+/// The hours that a widget follows, if it has a way in that follows any.
+pub async fn find_schedule(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    widget: WidgetId,
+) -> sqlx::Result<Option<serde_json::Value>> {
+    sqlx::query_scalar!(
+        "select h.schedule
+        from incoming_chats i
+        join working_hours h on h.tenant_id = i.tenant_id and h.id = i.working_hours_id
+        where i.tenant_id = $1 and i.widget_id = $2 and i.enabled",
+        tenant.0,
+        widget.0,
+    )
+    .fetch_optional(tx)
+    .await
+}
+
 /// Notes that the offline message for the closed period that began at `since` has gone out; false if it had already.
 pub async fn mark_offline_told(
     tx: &mut PgConnection,

@@ -120,6 +120,12 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
+/// Whether a text has this placeholder.
+#[must_use]
+pub fn has(text: &str, placeholder: &str) -> bool {
+    pieces(text).filter_map(Piece::placeholder).any(|it| it == placeholder)
+}
+
 /// Fills the placeholders. `value` is asked for each by its name; what it does not know (a person without a name) leaves nothing,
 /// not even the space before it. Values are not looked into: a contact called `{agent_name}` stays so.
 #[must_use]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     World, story,
-    world::{APP_ID, id},
+    world::{APP_ID, PAGE_ID, id},
 };
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -89,6 +89,56 @@ async fn the_next_opening_is_told_across_holidays_in_the_contacts_language_and_t
         let words: Vec<_> = told["items"].as_array().unwrap().iter().map(|it| it["decision"].as_str().unwrap()).collect();
         assert_eq!(words, ["held", "released", "offered", "accepted"]);
         assert!(told["items"][3]["waited_s"].as_i64().unwrap() < 5, "the wait counts from the opening");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_text_can_say_when_it_opens() {
+    story(async |world| {
+        // Open on no day but in two, from nine to ten.
+        let day = world.clock.now().date_naive().checked_add_days(Days::new(2)).unwrap();
+        let opening = json!([{ "date": day.to_string(), "intervals": [{ "from": "09:00", "to": "10:00" }] }]);
+        let hours =
+            json!({ "name": "Office", "time_zone": "UTC", "intervals": [], "exceptions": opening, "locale": "tr" });
+        let hours = follow(world, hours).await;
+        let chats = world.admin.get("/incoming-chats").await.expect(200);
+        let silent = json!({ "offline_message": "" });
+        world.admin.patch(&format!("/incoming-chats/{}", id(&chats["items"][0])), silent).await.expect(200);
+        let texts =
+            json!({ "texts": { "closing": "Bye until {next_open}.", "error": "Unreadable. Back {next_open}." } });
+        world.admin.patch(&format!("/widgets/{}", id(&world.widget)), texts).await.expect(200);
+        let full = json!({ "max_waiting": 1, "max_waiting_text": "Full until {next_open}." });
+        world.admin.patch(&format!("/queues/{}", id(&world.queue)), full).await.expect(200);
+        let year = if day.year() == world.clock.now().year() { String::new() } else { format!(" {}", day.year()) };
+        let (month, weekday) = (day.month0() as usize, day.weekday().num_days_from_monday() as usize);
+        let when = format!("{} {}{year} {} 09:00", day.day(), TURKISH_MONTHS[month], TURKISH_DAYS[weekday]);
+
+        let (anna, bea) = (world.customer("Anna"), world.customer("Bea"));
+        anna.says("hello").await;
+        let unreadable = json!({ "sender": { "id": anna.psid }, "recipient": { "id": PAGE_ID },
+            "timestamp": world.clock.now().timestamp_millis(), "message": { "mid": "m_x", "is_unsupported": true } });
+        world.simulator.deliver_item(PAGE_ID, "messages", unreadable).await;
+        world.settle().await;
+        bea.says("hello").await;
+        // Anna's language came with her profile; Bea is new.
+        let comma = if year.is_empty() { "" } else { "," };
+        let english = format!("{}{comma} {} {}{year}, 09:00", day.format("%a"), day.day(), day.format("%b"));
+        assert_eq!(anna.sees(), [format!("Unreadable. Back {english}.")]);
+        assert_eq!(bea.sees(), [format!("Full until {when}.")]);
+        let room = world.admin.get("/rooms?status=waiting").await.expect(200)["items"][0].clone();
+        world.admin.post(&format!("/rooms/{}/close", id(&room)), json!({})).await.expect(200);
+        world.settle().await;
+        assert_eq!(anna.sees()[1..], [format!("Bye until {english}.")]);
+        // Once it is open there is nothing to say.
+        world
+            .admin
+            .patch(&hours, json!({ "exceptions": [], "intervals": every_day("00:00", "24:00") }))
+            .await
+            .expect(200);
+        anna.says("again").await;
+        bea.says("again").await;
+        assert_eq!(bea.sees()[1..], ["Full until."]);
     })
     .await;
 }
