@@ -79,3 +79,35 @@ async fn a_profile_that_could_not_be_asked_for_is_asked_for_later() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_never_wrote_is_not_looked_at_until_they_do() {
+    story(async |world| {
+        let anna = world.customer("Anna");
+        let unasked = async || {
+            let count = "select count(*) from contacts where profile_at is null";
+            sqlx::query_scalar::<_, i64>(count).fetch_one(&world.db).await.unwrap()
+        };
+        // Another tool writes to her, and she opts in to something.
+        let at = world.clock.now().timestamp_millis();
+        let echo = json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": at,
+            "message": { "mid": "m_broadcast", "is_echo": true, "app_id": 42, "text": "News!" } });
+        world.simulator.deliver_item(PAGE_ID, "message_echoes", echo).await;
+        let bea = world.customer("Bea");
+        let optin = json!({ "sender": { "id": bea.psid }, "recipient": { "id": PAGE_ID }, "timestamp": at,
+            "optin": { "ref": "x" } });
+        world.simulator.deliver_item(PAGE_ID, "messaging_optins", optin).await;
+        world.settle().await;
+        let contacts = async || {
+            let all = "select count(*) filter (where name is not null), count(*) from contacts";
+            sqlx::query_as::<_, (i64, i64)>(all).fetch_one(&world.db).await.unwrap()
+        };
+        assert_eq!((unasked().await, contacts().await), (0, (0, 2)));
+        anna.says("what news?").await;
+        bea.says("hello").await;
+        let rooms = world.admin.get("/rooms?status=waiting").await.expect(200);
+        let names: Vec<_> = rooms["items"].as_array().unwrap().iter().map(|it| it["contact"]["name"].clone()).collect();
+        assert_eq!(names, ["Anna Example", "Bea Example"]);
+    })
+    .await;
+}

@@ -98,7 +98,8 @@ pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Resu
     Ok(stored)
 }
 
-/// The contacts behind these senders, made where they are new. Senders are distinct and in key order.
+/// The contacts behind these senders, who have not written just now; made where they are new. Their profiles count as asked for long ago:
+/// they become due with the first room that a contact opens. Senders are distinct and in key order.
 pub async fn upsert_contacts(
     tx: &mut PgConnection,
     senders: &[(TenantId, WidgetId, &str)],
@@ -106,22 +107,32 @@ pub async fn upsert_contacts(
 ) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
     let mut known = find_contacts(tx, senders.to_vec(), &HashMap::new()).await?;
     let new = senders.iter().filter(|it| !known.contains_key(&(it.1, it.2.to_owned()))).copied().collect();
-    known.extend(make_contacts(tx, new, now).await?);
+    known.extend(insert_contacts(tx, new, Some(Moment::UNIX_EPOCH), now).await?);
     Ok(known)
 }
 
-/// Makes contacts of senders who have not been found; somebody else may just have done so. Senders are distinct and in key order.
+/// Makes contacts of senders who write and have not been found; somebody else may just have done so. Senders are distinct and in key
+/// order.
 pub async fn make_contacts(
     tx: &mut PgConnection,
     senders: Vec<(TenantId, WidgetId, &str)>,
+    now: Moment,
+) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
+    insert_contacts(tx, senders, None, now).await
+}
+
+async fn insert_contacts(
+    tx: &mut PgConnection,
+    senders: Vec<(TenantId, WidgetId, &str)>,
+    profile_at: Option<Moment>,
     now: Moment,
 ) -> sqlx::Result<HashMap<(WidgetId, String), Known>> {
     if senders.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query!(
-        "insert into contacts (id, tenant_id, widget_id, sender_id, created_at, updated_at)
-        select new.*, $5, $5
+        "insert into contacts (id, tenant_id, widget_id, sender_id, profile_at, created_at, updated_at)
+        select new.*, $6, $5, $5
         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) as new
         on conflict on constraint contacts_sender_key do nothing
         returning id, widget_id, sender_id",
@@ -130,6 +141,7 @@ pub async fn make_contacts(
         &senders.iter().map(|it| it.1.0).collect::<Vec<_>>(),
         &senders.iter().map(|it| it.2).collect::<Vec<_>>() as &[&str],
         now,
+        profile_at,
     )
     .fetch_all(&mut *tx)
     .await?;
