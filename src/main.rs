@@ -82,6 +82,23 @@ enum LedgerCommand {
         #[command(flatten)]
         items: Items,
     },
+    /// Prints items, newest first: when they came, whose they are and what became of them, never what they say.
+    List {
+        #[command(flatten)]
+        items: Items,
+        /// Only items that belong to no tenant: of an operator's app, about a Page that nobody has connected, or unreadable.
+        #[arg(long, conflicts_with = "tenant")]
+        unclaimed: bool,
+        /// Only items of this state.
+        #[arg(long, value_parser = ["pending", "applied", "duplicate", "parked", "ignored"])]
+        state: Option<String>,
+        /// Only items of this kind, such as message.
+        #[arg(long)]
+        kind: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
+        limit: i64,
+    },
     /// Lets parked items be applied again, after what stopped them is mended. May be repeated.
     Replay {
         #[command(flatten)]
@@ -213,6 +230,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let (database, _) = join_database(&settings).await?;
             let done = match command {
                 LedgerCommand::Verify { items } => ledger::verify(&database, &items.into()).await,
+                LedgerCommand::List { items, unclaimed, state, kind, limit } => {
+                    let listed = ledger::Listed { unclaimed, state, kind, limit };
+                    ledger::list(&database, &items.into(), listed).await
+                }
                 LedgerCommand::Replay { items, state, kind, id } => {
                     ledger::replay(&database, &items.into(), state.word(), kind, id).await
                 }

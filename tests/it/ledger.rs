@@ -9,11 +9,14 @@ use chatgate::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Api, World,
-    logs::{APP_SECRET, WORDS},
-    story,
-    world::{APP_ID, PAGE_ID, id},
+use crate::{
+    crash,
+    support::{
+        Api, World,
+        logs::{APP_SECRET, WORDS},
+        story,
+        world::{APP_ID, PAGE_ID, id},
+    },
 };
 
 const OTHER_PAGE: &str = "1002003004999";
@@ -287,6 +290,53 @@ async fn days_are_kept_whole_and_dropped_whole() {
         keep(1).await;
         assert_eq!((count(in_default).await, items(&world.admin, "").await.len()), (0, 0));
         assert_eq!(count("select count(*) from pending").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_nobody_is_listed_from_the_command_line() {
+    story(async |world| {
+        let lent = json!({ "app_id": "42", "app_secret": "lent-secret", "app_name": "Platform" });
+        let lent = world.operator.post("/meta-apps", lent).await.expect(201);
+        let path = lent["callback_url"].as_str().unwrap().strip_prefix(&world.base).unwrap().to_owned();
+        let post = async |body: String| {
+            let signed = signature::sign(&Secret::new("lent-secret"), body.as_bytes());
+            let nobody = Api::new(&world.base, None);
+            let request = nobody.request(Method::POST, &path).header("x-hub-signature-256", signed).body(body);
+            assert_eq!(nobody.send(request).await.status, 200);
+            world.pass(1).await;
+        };
+        post(format!("not JSON: {WORDS}")).await;
+        let event = json!({ "sender": { "id": "7009" }, "recipient": { "id": OTHER_PAGE }, "timestamp": 1, "message": { "mid": "m", "text": WORDS } });
+        post(json!({ "object": "page", "entry": [{ "id": OTHER_PAGE, "time": 1, "messaging": [event] }] }).to_string()).await;
+        deliver(world, PAGE_ID, "7001", "m_1").await;
+        let list = |more: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_chatgate"));
+            command.args(["ledger", "list"]).args(more).env("DATABASE_URL", crash::url(&world.db.connect_options()));
+            command.env("CHATGATE__DATA_DIR", &world.data_dir);
+            command.env("CHATGATE__SEAL__KEY", chatgate::seal::SealKey::generate());
+            let output = command.output().unwrap();
+            let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{error}");
+            for secret in [WORDS, "7009", "7001"] {
+                assert!(!out.contains(secret), "{out}");
+            }
+            let columns = |line: &str| {
+                let columns: Vec<_> = line.split('\t').collect();
+                [2, 3, 4, 5, 8].map(|it| columns[it].to_owned())
+            };
+            out.lines().skip(1).map(columns).collect::<Vec<_>>()
+        };
+        let unknown = ["-", OTHER_PAGE, "message", "ignored", "unknown page"].map(str::to_owned);
+        let unreadable = ["-", "", "unreadable", "parked", "not a JSON object"].map(str::to_owned);
+        let ours = ["acme", PAGE_ID, "message", "applied", "-"].map(str::to_owned);
+        assert_eq!(list(&["--unclaimed"]), [unknown.clone(), unreadable.clone()]);
+        assert_eq!(list(&["--state", "parked"]), std::slice::from_ref(&unreadable));
+        assert_eq!(list(&["--kind", "message"]), [ours.clone(), unknown.clone()]);
+        assert_eq!(list(&["--tenant", "acme"]), std::slice::from_ref(&ours));
+        assert_eq!(list(&["--limit", "2"]), [ours, unknown]);
+        world.expects_trouble.store(true, std::sync::atomic::Ordering::Relaxed);
     })
     .await;
 }
