@@ -315,7 +315,9 @@ fn check_content(at: &str, expected: &Value, content: &Value) {
     }
     if let Some(attachments) = expected["attachments"].as_array() {
         let is_sticker = |it: &Value| it["type"] == "sticker";
-        let wanted = if attachments.iter().any(is_sticker) { 1 } else { attachments.len() };
+        // A product is its name and its picture.
+        let products = attachments.iter().filter_map(|it| it["products"].as_array()).map(Vec::len).sum::<usize>();
+        let wanted = if attachments.iter().any(is_sticker) { 1 } else { attachments.len() + products };
         assert_eq!(content["attachments"].as_array().map(Vec::len), Some(wanted), "{at}");
     }
 }

@@ -1,12 +1,30 @@
 //! Meta's attachments, in all the shapes they have had over the years, as ours.
 
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
-use crate::channels::{Attachment, AttachmentKind};
+use super::time::seconds;
+use crate::channels::{Attachment, AttachmentKind, meta::envelope::whole_number};
 
 /// The attachments of a message in their order; what is not known stays as `unknown`.
 pub(super) fn attachments(raw: &[Value]) -> Vec<Attachment> {
-    raw.iter().filter(|it| !is_shadow_of_sticker(it, raw)).map(attachment).collect()
+    raw.iter()
+        .filter(|it| !is_shadow_of_sticker(it, raw))
+        .flat_map(|it| match it["payload"]["product"]["elements"].as_array() {
+            Some(products) if !products.is_empty() => products.iter().flat_map(product).collect(),
+            _ => vec![attachment(it)],
+        })
+        .collect()
+}
+
+/// A product that somebody shares: what it is and costs, and its picture, which is kept like any other. Meta tells no link to it.
+fn product(raw: &Value) -> Vec<Attachment> {
+    let words: Vec<_> = [word(&raw["title"]), word(&raw["subtitle"])].into_iter().flatten().collect();
+    let title = if words.is_empty() { "product".to_owned() } else { words.join(" · ") };
+    let named = Attachment { kind: AttachmentKind::Unknown, title: Some(title), ..<_>::default() };
+    let picture = word(&raw["image_url"]);
+    let picture = picture.map(|url| Attachment { kind: AttachmentKind::Image, url: Some(url), ..<_>::default() });
+    [named].into_iter().chain(picture).collect()
 }
 
 /// In summer 2026 a sticker came twice, as a sticker and as a picture of it: one is enough.
@@ -55,14 +73,31 @@ fn url(raw: &Value) -> Option<String> {
 
 fn title(raw: &Value) -> Option<String> {
     let payload = &raw["payload"];
-    let places = [
-        &payload["title"],
-        &raw["title"],
-        &payload["text"],
-        &payload["product"]["elements"][0]["title"],
-        &payload["elements"][0]["title"],
-    ];
+    if raw["type"] == "appointment_booking" {
+        return appointment(payload);
+    }
+    let places = [&payload["title"], &raw["title"], &payload["text"], &payload["elements"][0]["title"]];
     places.into_iter().find_map(word)
+}
+
+/// `Appointment requested: 2025-02-15 09:30–10:30 (Europe/Berlin)`: what became of it, and when it is on the clock it was made for.
+fn appointment(payload: &Value) -> Option<String> {
+    let status = word(&payload["status"]).map(|it| format!(" {it}")).unwrap_or_default();
+    let zone = word(&payload["timezone"]).and_then(|it| TimeZone::get(&it).ok()).unwrap_or(TimeZone::UTC);
+    let local =
+        |value: &Value| Some(zone.to_datetime(Timestamp::from_second(seconds(whole_number(&word(value)?)?)).ok()?));
+    let name = zone.iana_name().unwrap_or("UTC");
+    let when = local(&payload["start_time"]).map(|start| {
+        let end = local(&payload["end_time"]).map(|end| {
+            if end.date() == start.date() {
+                end.strftime("–%H:%M").to_string()
+            } else {
+                end.strftime(" – %Y-%m-%d %H:%M").to_string()
+            }
+        });
+        format!(": {}{} ({name})", start.strftime("%Y-%m-%d %H:%M"), end.unwrap_or_default())
+    });
+    Some(format!("Appointment{status}{}", when.unwrap_or_default()))
 }
 
 /// The file's name stands only in the URL's path.
@@ -170,12 +205,46 @@ mod tests {
     }
 
     #[test]
+    fn products_have_their_names_prices_and_pictures() {
+        let shared = |elements: Value| json!([{"type": "template", "payload": {"product": {"elements": elements}}}]);
+        check(shared(json!([{"title": "A lamp"}])), json!([{"type": "unknown", "title": "A lamp"}]));
+        check(
+            shared(json!([{"id": "5", "title": "A lamp", "subtitle": "$40", "image_url": "https://cdn.example/l.png"},
+                {"id": 6, "title": "A chair", "image_url": null}])),
+            json!([{"type": "unknown", "title": "A lamp · $40"}, {"type": "image", "url": "https://cdn.example/l.png"},
+                {"type": "unknown", "title": "A chair"}]),
+        );
+        check(shared(json!([{"id": 7}])), json!([{"type": "unknown", "title": "product"}]));
+        check(shared(json!([])), json!([{"type": "unknown", "title": "template"}]));
+    }
+
+    #[test]
+    fn appointments_tell_what_became_of_them_and_when_they_are() {
+        let booked = |payload: Value| json!([{"type": "appointment_booking", "payload": payload}]);
+        let shown = |title: &str| json!([{"type": "unknown", "title": title}]);
+        check(
+            booked(
+                json!({"booking_id": "b1", "status": "requested", "start_time": 1_763_640_000, "end_time": "1763643600", "timezone": "Europe/Berlin"}),
+            ),
+            shown("Appointment requested: 2025-11-20 13:00–14:00 (Europe/Berlin)"),
+        );
+        check(
+            booked(
+                json!({"status": "confirmed", "start_time": 1_763_674_200, "end_time": 1_763_681_400, "timezone": "Europe/Berlin"}),
+            ),
+            shown("Appointment confirmed: 2025-11-20 22:30 – 2025-11-21 00:30 (Europe/Berlin)"),
+        );
+        check(
+            booked(json!({"status": "declined", "start_time": 1_763_640_000, "timezone": "Mars/Olympus"})),
+            shown("Appointment declined: 2025-11-20 12:00 (UTC)"),
+        );
+        check(booked(json!({"status": "cancelled"})), shown("Appointment cancelled"));
+        check(booked(json!(null)), shown("Appointment"));
+    }
+
+    #[test]
     fn what_is_not_known_is_kept_as_unknown() {
         check(json!([{"type": "like_heart"}]), json!([{"type": "unknown", "title": "like_heart"}]));
-        check(
-            json!([{"type": "template", "payload": {"product": {"elements": [{"title": "A lamp"}]}}}]),
-            json!([{"type": "unknown", "title": "A lamp"}]),
-        );
         check(
             json!([{"type": "template", "title": null, "url": null, "payload": {"text": "Well?"}}]),
             json!([{"type": "unknown", "title": "Well?"}]),

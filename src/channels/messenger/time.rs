@@ -28,6 +28,11 @@ pub(super) fn sensible(number: i64, received_at: Moment) -> Option<Moment> {
     (at.signed_duration_since(received_at) <= AHEAD).then_some(at)
 }
 
+/// The seconds since 1970 that a number means: of appointments, which lie ahead.
+pub(super) fn seconds(number: i64) -> i64 {
+    if number < SECONDS_BELOW { number } else { number / 1000 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

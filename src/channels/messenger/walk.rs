@@ -243,8 +243,11 @@ fn compare(name: &str, expected: &Value, read: &Value) {
     let mids = || read["mids"].as_array().is_some_and(|mids| mids.contains(&expected["mid"]));
     assert!(expected["mid"].is_null() || expected["mid"] == read["mid"] || mids(), "{name} mid");
     if let Some(attachments) = expected["attachments"].as_array() {
-        let mut kinds: Vec<&str> =
-            attachments.iter().map(|it| kind_of(it["type"].as_str().unwrap_or_default())).collect();
+        let kinds = attachments.iter().map(|it| kind_of(it["type"].as_str().unwrap_or_default()));
+        let mut kinds: Vec<&str> = kinds.collect();
+        // Those of the collection have a picture each.
+        kinds
+            .extend(attachments.iter().flat_map(|it| it["products"].as_array().into_iter().flatten()).map(|_| "image"));
         if name.contains("sticker-transition") {
             kinds.retain(|kind| *kind != "image");
         }
