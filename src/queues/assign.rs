@@ -112,8 +112,11 @@ impl Assigner {
         }
         for tenant in store::list_tenants_holding(db).await? {
             let mut tx = crate::db::begin(db).await?;
-            opening::release(&mut tx, tenant, now).await?;
+            let is_released = opening::release(&mut tx, tenant, now).await?;
             tx.commit().await?;
+            if is_released {
+                self.dispatch.bell.ring(Topic::Events(tenant));
+            }
         }
         let waiting = store::list_tenants_waiting(db).await?;
         self.state().unfinished.extend(waiting);

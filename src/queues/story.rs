@@ -262,6 +262,9 @@ impl Teller<'_> {
             Decision::Released => format!("{queue} opened: may be offered from now on."),
             Decision::TurnedAway => match step.reason {
                 Some(Reason::QueueFull) => format!("Kept, but closed at once: as many rooms wait in {queue} as may."),
+                Some(Reason::Elsewhere) => {
+                    "Keeps what the Page wrote elsewhere, and closed at once: nobody had asked anything.".to_owned()
+                }
                 Some(Reason::NoRoute) => "Kept, but closed at once: the widget leads to no queue.".to_owned(),
                 _ => "Kept, but closed at once: it came outside working hours.".to_owned(),
             },

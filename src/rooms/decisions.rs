@@ -70,6 +70,8 @@ words! {
         Offline = "offline",
         /// The widget leads to no queue.
         NoRoute = "no_route",
+        /// The Page wrote to the contact elsewhere, and nobody has asked us anything.
+        Elsewhere = "elsewhere",
         /// As many rooms wait as may.
         QueueFull = "queue_full",
         /// The agent went away.

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, Status, changes,
+    decisions::{self, Decision, NewDecision, Reason},
     events::{self, Kind, NewEvent},
     say::{self, Came},
     store::{
@@ -175,6 +176,7 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
     let sender = (echo.tenant, echo.widget, &*echo.sender);
     let contacts = store::receive::upsert_contacts(tx, &[sender], now).await?;
     let contact = contacts[&(echo.widget, echo.sender.clone())].id;
+    let mut is_new = false;
     let room = match store::receive::lock_newest(tx, echo.tenant, contact).await? {
         Some(room) => room,
         None => {
@@ -193,6 +195,10 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
                 window_look_at: None,
             };
             store::receive::insert_rooms(tx, std::slice::from_ref(&room), now).await?;
+            let noted = NewDecision::new(echo.tenant, room.id, None, Decision::TurnedAway);
+            decisions::note(tx, now, &[noted.because(Reason::Elsewhere)]).await?;
+            announce_room(tx, echo.tenant, room.id, Kind::RoomOpened, now).await?;
+            is_new = true;
             room.id
         }
     };
@@ -207,5 +213,19 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
         at: echo.at,
     };
     let message = say::take_in(tx, echo.tenant, &mut room, came, now).await?;
+    if is_new {
+        announce_room(tx, echo.tenant, room.id, Kind::RoomClosed, now).await?;
+    }
     Ok((room.id, message.id))
+}
+
+async fn announce_room(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: RoomId,
+    kind: Kind,
+    now: Moment,
+) -> sqlx::Result<()> {
+    let Some(view) = store::find_view(tx, tenant, room, now).await? else { return Ok(()) };
+    events::append(tx, now, &[NewEvent::room(tenant, kind, &view)]).await
 }

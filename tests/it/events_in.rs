@@ -373,6 +373,24 @@ async fn notices_stand_in_the_room_and_facts_on_the_contact() {
 }
 
 #[tokio::test]
+async fn what_the_page_writes_to_a_stranger_elsewhere_is_kept_told_and_explained() {
+    story(async |world| {
+        let echo = json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": "71" }, "timestamp": world.clock.now().timestamp_millis(),
+            "message": { "is_echo": true, "app_id": PAGE_INBOX, "mid": "m_first", "text": "News!" } });
+        tell_all(world, &[echo]).await;
+        let told: Vec<_> = world.kinds().await.into_iter().filter(|it| !it.starts_with("widget.")).collect();
+        assert_eq!(told, ["room.opened", "message.created", "room.closed"]);
+        let [room] = &rooms(world).await[..] else { panic!("one room") };
+        assert_eq!((&room["status"], &room["close_reason"]), (&json!("closed"), &json!("no_route")));
+        let told = world.admin.get(&format!("/rooms/{}/routing", id(room))).await.expect(200);
+        let [step] = &told["items"].as_array().unwrap()[..] else { panic!("one decision: {told}") };
+        assert_eq!((&step["decision"], &step["reason"]), (&json!("turned_away"), &json!("elsewhere")));
+        assert_eq!(step["sentence"], "Keeps what the Page wrote elsewhere, and closed at once: nobody had asked anything.");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_stranger_who_opts_in_gets_no_room_and_is_known_when_they_write() {
     story(async |world| {
         // The checkbox on a web site names the person before Messenger does.

@@ -184,8 +184,11 @@ async fn changed_hours_count_at_once_for_rooms_that_wait() {
         let (anna, bea) = (world.customer("Anna"), world.customer("Bea"));
         anna.says("hello").await;
         bea.says("hello").await;
+        let count = async |kind: &str| world.kinds().await.iter().filter(|it| *it == kind).count();
+        assert_eq!((count("room.updated").await, count("room.queued").await), (0, 2));
         world.admin.patch(&hours, json!({ "intervals": [] })).await.expect(200);
         world.settle().await;
+        assert_eq!((count("room.updated").await, count("room.queued").await), (2, 2), "whoever shows them hears of it");
         let ben = world.agent("Ben").await.ready().await;
         assert!(ben.rooms().await.is_empty(), "closed from this moment on");
         assert_eq!(anna.sees(), ["Closed until."]);
@@ -193,6 +196,7 @@ async fn changed_hours_count_at_once_for_rooms_that_wait() {
         world.admin.patch(&hours, json!({ "intervals": always })).await.expect(200);
         world.settle().await;
         assert_eq!(ben.rooms().await.len(), 2, "open from this moment on");
+        assert_eq!((count("room.updated").await, count("room.queued").await), (2, 4));
         assert_eq!(ben.takes_next().await["contact"]["first_name"], "Anna");
         assert!(bea.sees().iter().filter(|it| it.starts_with("Closed")).count() == 1);
     })

@@ -3091,7 +3091,7 @@ export interface components {
          * @description Why it was decided.
          * @enum {string}
          */
-        Reason: "longest_idle" | "least_busy" | "round_robin" | "sticky" | "transfer" | "offline" | "no_route" | "queue_full" | "away" | "agent_gone" | "agent_silent" | "set_away" | "waited" | "agent" | "supervisor" | "inactive" | "contact_gone" | "erased";
+        Reason: "longest_idle" | "least_busy" | "round_robin" | "sticky" | "transfer" | "offline" | "no_route" | "elsewhere" | "queue_full" | "away" | "agent_gone" | "agent_silent" | "set_away" | "waited" | "agent" | "supervisor" | "inactive" | "contact_gone" | "erased";
         /** @description A reply. */
         Reply: {
             /** @description What it says. A text that is exactly `Email` or `Phone` asks for that field. */

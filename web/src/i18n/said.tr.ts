@@ -96,6 +96,7 @@ export const said: Said = {
     [/^Came while (.+) was closed: .+$/, '$1 kapalıyken geldi: açılışı bekliyor, yerini koruyor.'],
     [/^(.+) opened: may be offered from now on\.$/, '$1 açıldı: artık sunulabilir.'],
     [/^Kept, but closed at once: as many rooms wait in (.+) as may\.$/, 'Saklandı ama hemen kapandı: $1 kuyruğu dolu.'],
+    [/^Keeps what the Page wrote elsewhere, and closed at once: .+$/, 'Sayfanın başka yerde yazdığını saklar ve hemen kapandı: kimse bir şey sormamıştı.'],
     [/^Kept, but closed at once: the widget leads to no queue\.$/, 'Saklandı ama hemen kapandı: Sayfa bir kuyruğa bağlı değil.'],
     [/^Kept, but closed at once: it came outside working hours\.$/, 'Saklandı ama hemen kapandı: çalışma saatleri dışında geldi.'],
     [/^Offered to (.+?) in (.+?)((?: \([a-z ]+\))?)((?: after \d+ s)?)((?:: ready, .+)?)\.$/, '$2 kuyruğunda $1 adlı temsilciye sunuldu$3$4$5.'],
