@@ -19,6 +19,9 @@ use crate::{
 /// What the content of a message becomes that was taken back.
 const UNSENT: &str = "unsent";
 
+/// Whose reactions the Page's are.
+const PAGE: &str = "page";
+
 /// A change of a message that the channel told.
 #[derive(Clone, Debug)]
 pub struct MessageChange {
@@ -121,6 +124,7 @@ pub struct Changeable {
     pub status: Delivery,
     pub reactions: Value,
     pub reacted_at: Option<Moment>,
+    pub page_reacted_at: Option<Moment>,
     pub edited_at: Option<Moment>,
     pub edit_number: Option<i64>,
 }
@@ -136,6 +140,7 @@ impl Changeable {
             status: view.status,
             reactions: view.reactions.clone(),
             reacted_at: None,
+            page_reacted_at: None,
             edited_at: view.edited_at,
             edit_number: None,
         }
@@ -187,13 +192,15 @@ impl Changeable {
     }
 
     fn react(&mut self, by: &str, emoji: Option<&str>, at: Moment) -> bool {
-        if self.reacted_at.is_some_and(|known| at < known) {
+        // Each side's reactions are told in an order of their own.
+        let reacted_at = if by == PAGE { &mut self.page_reacted_at } else { &mut self.reacted_at };
+        if reacted_at.is_some_and(|known| at < known) {
             return false;
         }
+        *reacted_at = Some(at);
         let others = self.reactions.as_array().into_iter().flatten().filter(|it| it["by"] != by).cloned();
         let reaction = emoji.map(|emoji| json!({ "by": by, "emoji": emoji }));
         let reactions = Value::Array(others.chain(reaction).collect());
-        self.reacted_at = Some(at);
         std::mem::replace(&mut self.reactions, reactions.clone()) != reactions
     }
 }
@@ -209,7 +216,17 @@ mod tests {
     fn said(content: Value) -> Changeable {
         let (id, room) = (MessageId(uuid::Uuid::nil()), RoomId(uuid::Uuid::nil()));
         let (status, reactions) = (Delivery::Received, json!([]));
-        Changeable { id, room, content, status, reactions, reacted_at: None, edited_at: None, edit_number: None }
+        Changeable {
+            id,
+            room,
+            content,
+            status,
+            reactions,
+            reacted_at: None,
+            page_reacted_at: None,
+            edited_at: None,
+            edit_number: None,
+        }
     }
 
     fn edit(text: &str, number: impl Into<Option<i64>>) -> Change {
@@ -252,6 +269,19 @@ mod tests {
         assert!(!it.apply(&Change::Unsent, at(2)));
         assert!(!it.apply(&edit("secret again", 9), at(3)));
         assert!(!it.apply(&reaction(Some("😀")), at(3)));
+    }
+
+    #[test]
+    fn a_reaction_of_the_page_does_not_hide_an_older_one_of_the_contact_that_is_told_late() {
+        let mut it = said(json!({ "kind": "text", "text": "x" }));
+        let by_page = |emoji: &str| Change::Reaction { by: "page", emoji: Some(emoji.to_owned()) };
+        assert!(it.apply(&by_page("👍"), at(3)));
+        assert!(it.apply(&reaction(Some("😀")), at(1)));
+        assert_eq!(it.reactions, json!([{ "by": "page", "emoji": "👍" }, { "by": "contact", "emoji": "😀" }]));
+        assert!(!it.apply(&by_page("❤️"), at(2)), "came late");
+        assert!(it.apply(&by_page("😂"), at(4)));
+        assert!(it.apply(&reaction(None), at(2)));
+        assert_eq!(it.reactions, json!([{ "by": "page", "emoji": "😂" }]));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub async fn lock_message(
     external_id: &str,
 ) -> sqlx::Result<Option<Changeable>> {
     let row = sqlx::query!(
-        r#"select id, room_id, content, status as "status: Delivery", reactions, reacted_at, edited_at, edit_number
+        r#"select id, room_id, content, status as "status: Delivery", reactions, reacted_at, page_reacted_at, edited_at, edit_number
         from messages
         where tenant_id = $1
           and widget_id = $2
@@ -45,6 +45,7 @@ pub async fn lock_message(
         status: it.status,
         reactions: it.reactions,
         reacted_at: it.reacted_at,
+        page_reacted_at: it.page_reacted_at,
         edited_at: it.edited_at,
         edit_number: it.edit_number,
     }))
@@ -54,7 +55,7 @@ pub async fn lock_message(
 pub async fn update(tx: &mut PgConnection, tenant: TenantId, it: &Changeable) -> sqlx::Result<()> {
     sqlx::query!(
         "update messages
-        set content = $3, status = $4, reactions = $5, reacted_at = $6, edited_at = $7, edit_number = $8
+        set content = $3, status = $4, reactions = $5, reacted_at = $6, page_reacted_at = $9, edited_at = $7, edit_number = $8
         where tenant_id = $1 and id = $2",
         tenant.0,
         it.id.0,
@@ -64,6 +65,7 @@ pub async fn update(tx: &mut PgConnection, tenant: TenantId, it: &Changeable) ->
         it.reacted_at,
         it.edited_at,
         it.edit_number,
+        it.page_reacted_at,
     )
     .execute(tx)
     .await?;
