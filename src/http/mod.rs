@@ -65,7 +65,7 @@ use crate::{
     intake::accept::Intake,
     live::Live,
     media::Media,
-    people::{passwords::Passwords, throttle::Throttle},
+    people::{Callers, passwords::Passwords, throttle::Throttle},
     queues::{Dispatch, board::Boards},
     replies::{self, Outgoing, profiles, typing::Typing},
     rooms::events::shown,
@@ -110,6 +110,8 @@ pub struct Parts {
     pub dispatch: Dispatch,
     /// Writes to contacts.
     pub outgoing: Outgoing,
+    /// Knows who calls.
+    pub callers: Callers,
     /// Takes webhooks in.
     pub intake: Intake,
     /// Hands out event streams.
@@ -147,6 +149,7 @@ impl App {
         typing: Typing,
     ) -> Self {
         let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
+        let callers = Callers::new(db.clone(), &bell);
         let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
         Self(Arc::new(Parts {
             db,
@@ -157,6 +160,7 @@ impl App {
             crew,
             dispatch,
             outgoing,
+            callers,
             intake,
             live,
             media,
@@ -183,7 +187,7 @@ impl App {
         self.bell.ring(Topic::Events(tenant));
     }
 
-    /// Settings that other processes keep in memory have changed.
+    /// What processes keep in memory has changed: settings, or who may come in. After the commit, before the answer.
     pub fn settings_changed(&self) {
         self.bell.ring(Topic::Config);
     }
