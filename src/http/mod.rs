@@ -67,7 +67,7 @@ use crate::{
     media::Media,
     people::{Callers, passwords::Passwords, throttle::Throttle},
     queues::{Dispatch, board::Boards},
-    replies::{self, Outgoing, profiles, typing::Typing},
+    replies::{self, Outgoing, profiles, together::Replies, typing::Typing},
     rooms::events::shown,
     seal::SealKey,
 };
@@ -110,6 +110,8 @@ pub struct Parts {
     pub dispatch: Dispatch,
     /// Writes to contacts.
     pub outgoing: Outgoing,
+    /// Takes what agents reply.
+    pub replies: Replies,
     /// Knows who calls.
     pub callers: Callers,
     /// Takes webhooks in.
@@ -150,6 +152,7 @@ impl App {
     ) -> Self {
         let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
         let callers = Callers::new(db.clone(), &bell);
+        let replies = Replies::open(db.clone(), bell.clone(), clock.clone(), &crew);
         let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
         Self(Arc::new(Parts {
             db,
@@ -160,6 +163,7 @@ impl App {
             crew,
             dispatch,
             outgoing,
+            replies,
             callers,
             intake,
             live,
