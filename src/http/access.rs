@@ -55,7 +55,7 @@ pub async fn layer(
         return Ok(next.run(request).await);
     }
     let token = credentials(request.headers()).ok_or_else(|| Problem::of(problem::UNAUTHORIZED))?;
-    let caller = match people::authenticate(&app.db, &token, app.clock.now()).await? {
+    let caller = match app.callers.authenticate(&token, app.clock.now()).await? {
         people::Authenticated::Nobody => return Err(Problem::of(problem::UNAUTHORIZED)),
         people::Authenticated::Suspended => return Err(Problem::of(problem::TENANT_SUSPENDED)),
         people::Authenticated::As(caller) => caller,

@@ -85,5 +85,6 @@ pub async fn remove(State(app): State<App>, staff: Staff, Path(id): Path<KeyId>)
     }
     audit::note(&mut tx, staff.tenant, &staff.actor(), "api_key.deleted", id, app.clock.now()).await?;
     tx.commit().await?;
+    app.settings_changed();
     Ok(StatusCode::NO_CONTENT)
 }

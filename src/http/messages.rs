@@ -24,7 +24,7 @@ use crate::{
     people::{Staff, Who},
     replies::{
         resend::{self, ResendError},
-        write::{self, Barred, Draft, WindowShut, WriteError},
+        write::{Barred, Draft, WindowShut, WriteError},
     },
     rooms::{Direction, MessageView, events::shown, say, say::Writer, store},
 };
@@ -178,7 +178,7 @@ pub async fn write(
     app.media.links.name_files(&mut reply.content);
     let key = idempotency_key(&headers, room, &body)?;
     let draft = Draft { content: reply.content, reply_to: reply.reply_to, seen_seq: reply.seen_seq, key };
-    let written = write::write(&app.db, &app.bell, staff.tenant, room, &writer(&staff), draft, app.clock.now()).await;
+    let written = app.replies.write(staff.tenant, room, writer(&staff), draft).await;
     let message = match written {
         Err(WriteError::Newer(messages)) => {
             let newer: Vec<_> = messages.iter().map(|it| app.show(staff.tenant, it).0).collect();

@@ -65,9 +65,9 @@ use crate::{
     intake::accept::Intake,
     live::Live,
     media::Media,
-    people::{passwords::Passwords, throttle::Throttle},
+    people::{Callers, passwords::Passwords, throttle::Throttle},
     queues::{Dispatch, board::Boards},
-    replies::{self, Outgoing, profiles, typing::Typing},
+    replies::{self, Outgoing, profiles, together::Replies, typing::Typing},
     rooms::events::shown,
     seal::SealKey,
 };
@@ -110,6 +110,10 @@ pub struct Parts {
     pub dispatch: Dispatch,
     /// Writes to contacts.
     pub outgoing: Outgoing,
+    /// Takes what agents reply.
+    pub replies: Replies,
+    /// Knows who calls.
+    pub callers: Callers,
     /// Takes webhooks in.
     pub intake: Intake,
     /// Hands out event streams.
@@ -147,6 +151,8 @@ impl App {
         typing: Typing,
     ) -> Self {
         let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
+        let callers = Callers::new(db.clone(), &bell);
+        let replies = Replies::open(db.clone(), bell.clone(), clock.clone(), &crew);
         let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
         Self(Arc::new(Parts {
             db,
@@ -157,6 +163,8 @@ impl App {
             crew,
             dispatch,
             outgoing,
+            replies,
+            callers,
             intake,
             live,
             media,
@@ -183,7 +191,7 @@ impl App {
         self.bell.ring(Topic::Events(tenant));
     }
 
-    /// Settings that other processes keep in memory have changed.
+    /// What processes keep in memory has changed: settings, or who may come in. After the commit, before the answer.
     pub fn settings_changed(&self) {
         self.bell.ring(Topic::Config);
     }

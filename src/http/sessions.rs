@@ -149,6 +149,7 @@ pub async fn create(
 pub async fn remove(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
     if let Some(token) = access::credentials(&headers) {
         login::log_out(&app.db, &token).await?;
+        app.settings_changed();
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(header::SET_COOKIE, cookie(&app, "", 0));

@@ -101,6 +101,7 @@ pub async fn change(
     let user = users::change(&mut tx, staff.tenant, stored, input, new_password, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "user.changed", id, now).await?;
     tx.commit().await?;
+    app.settings_changed();
     app.dispatch.ring(staff.tenant);
     Ok(Json(user))
 }
@@ -119,5 +120,6 @@ pub async fn remove(State(app): State<App>, staff: Staff, Path(id): Path<UserId>
     users::remove(&mut tx, staff.tenant, &user).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "user.deleted", id, app.clock.now()).await?;
     tx.commit().await?;
+    app.settings_changed();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -36,19 +36,30 @@ pub enum Authenticated {
 /// # Errors
 /// Only if the database does not answer; a wrong token is [`Authenticated::Nobody`].
 pub async fn authenticate(db: &PgPool, token: &str, now: Moment) -> Result<Authenticated, sqlx::Error> {
-    let hash = secret::fingerprint(token);
+    Ok(look_up(db, token, &secret::fingerprint(token), now).await?.0)
+}
+
+/// The same with the token's fingerprint at hand; and when the token ends, if it does by itself.
+pub(super) async fn look_up(
+    db: &PgPool,
+    token: &str,
+    hash: &[u8; 32],
+    now: Moment,
+) -> Result<(Authenticated, Option<Moment>), sqlx::Error> {
     if token.starts_with(OPERATOR) {
-        let known = store::is_operator_token(db, &hash).await?;
-        return Ok(if known { Authenticated::As(Caller::Operator) } else { Authenticated::Nobody });
+        let known = store::is_operator_token(db, hash).await?;
+        return Ok((if known { Authenticated::As(Caller::Operator) } else { Authenticated::Nobody }, None));
     }
+    let mut ends_at = None;
     let found = if let Some(tenant) = tenant_in(token, SESSION) {
-        store::find_session(db, tenant, &hash, now).await?.map(|it| {
+        store::find_session(db, tenant, hash, now).await?.map(|it| {
+            ends_at = Some(it.expires_at);
             let roles = it.roles.into_iter().collect::<Roles>();
             let staff = Staff { tenant, who: Who::User(it.user_id), name: it.name, roles, reads: false };
             (it.suspended, staff)
         })
     } else if let Some(tenant) = tenant_in(token, KEY) {
-        let found = store::find_key(db, tenant, &hash).await?;
+        let found = store::find_key(db, tenant, hash).await?;
         if let Some(it) = &found
             && it.last_used_at.is_none_or(|at| now - at >= store::USED_EVERY)
         {
@@ -62,11 +73,12 @@ pub async fn authenticate(db: &PgPool, token: &str, now: Moment) -> Result<Authe
     } else {
         None
     };
-    Ok(match found {
+    let who = match found {
         None => Authenticated::Nobody,
         Some((true, _)) => Authenticated::Suspended,
         Some((_, staff)) => Authenticated::As(Caller::Staff(staff)),
-    })
+    };
+    Ok((who, ends_at))
 }
 
 /// Makes `token` an operator token, unless it is one.

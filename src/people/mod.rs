@@ -1,5 +1,6 @@
 //! Who works for a tenant and how callers prove who they are.
 
+mod callers;
 pub mod credentials;
 pub mod keys;
 pub mod login;
@@ -8,6 +9,7 @@ pub mod store;
 pub mod throttle;
 pub mod users;
 
+pub use callers::Callers;
 pub use credentials::{Authenticated, authenticate, ensure_operator_token, new_operator_token};
 
 use crate::{

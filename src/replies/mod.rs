@@ -1,4 +1,4 @@
-//! Out to the contact: [`mod@write`] stores a reply and puts it on its way in one transaction, [`worker`] sends it.
+//! Out to the contact: [`together`] and [`mod@write`] store replies and put them on their way in one transaction, [`worker`] sends them.
 
 mod consequence;
 pub mod doubts;
@@ -11,6 +11,7 @@ mod record;
 pub mod resend;
 pub mod store;
 pub mod thread;
+pub mod together;
 pub mod typing;
 pub mod worker;
 pub mod write;

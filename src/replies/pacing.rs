@@ -138,14 +138,11 @@ impl Pacer {
 
     /// Asks for a turn.
     pub fn ask(&mut self, lane: &Lane, now: Moment) -> Turn {
-        let limits = self.limits;
+        let (limits, share) = (self.limits, self.share());
         let page = self.pages.entry(lane.page).or_default();
         if let Some(until) = page.rests_until.filter(|until| now < *until) {
             return Turn::Resting(until);
         }
-        // One tenant leaves a share to each of the others who send, and one to whoever comes next.
-        let others = self.tenants.keys().filter(|it| **it != lane.tenant).count();
-        let share = (limits.at_once / (2 + u32::try_from(others).unwrap_or(u32::MAX - 2))).max(1);
         if self.tenants.get(&lane.tenant).is_some_and(|under_way| *under_way >= share) {
             return Turn::TenantLater;
         }
@@ -175,6 +172,26 @@ impl Pacer {
         page.under_way += 1;
         *self.tenants.entry(lane.tenant).or_default() += 1;
         Turn::Now
+    }
+
+    /// One tenant leaves a share to each of the others who send, and one to whoever comes next.
+    fn share(&self) -> u32 {
+        let others = self.tenants.len().saturating_sub(1);
+        (self.limits.at_once / (2 + u32::try_from(others).unwrap_or(u32::MAX - 2))).max(1)
+    }
+
+    /// Pages and tenants that have their share under way: none of theirs has to be looked at before one of those has ended.
+    #[must_use]
+    pub fn full(&self, now: Moment) -> (Vec<WidgetId>, Vec<TenantId>) {
+        if self.tenants.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let share = self.share();
+        // Those of a Page that rests are to be moved out of the way.
+        let is_full = |page: &Page| page.under_way >= page.window && page.rests_until.is_none_or(|until| until <= now);
+        let pages = self.pages.iter().filter(|(_, page)| page.under_way > 0 && is_full(page));
+        let tenants = self.tenants.iter().filter(|(_, under_way)| **under_way >= share);
+        (pages.map(|it| *it.0).collect(), tenants.map(|it| *it.0).collect())
     }
 
     /// A send has ended. How often its Page was throttled in a row, this time included.
@@ -353,6 +370,27 @@ mod tests {
         assert_eq!(flood(1, 0), 32, "half, while nobody else sends");
         assert_eq!(flood(2, 1000), 21, "a third");
         assert_eq!(flood(3, 2000), 16, "a quarter of 64");
+    }
+
+    #[test]
+    fn who_has_their_share_is_known_before_anything_is_looked_at() {
+        let mut pacer = Pacer::new(LIMITS);
+        assert_eq!(pacer.full(second(0.0)), (vec![], vec![]));
+        for it in 0..8 {
+            assert_eq!(pacer.ask(&lane(1, 1, it), second(0.0)), Turn::Now);
+        }
+        let page = |it: u128| WidgetId(uuid::Uuid::from_u128(it));
+        assert_eq!(pacer.full(second(0.0)), (vec![page(1)], vec![]), "eight of eight");
+        for it in 0..24 {
+            assert_eq!(pacer.ask(&lane(1, 2 + it / 8, 100 + it), second(0.0)), Turn::Now);
+        }
+        let tenant = TenantId(uuid::Uuid::from_u128(1));
+        assert_eq!(pacer.full(second(0.0)).1, [tenant], "32 of 64");
+        for it in 0..3 {
+            pacer.end(&lane(1, 1, it), Ended::Silent, Usage::default(), second(20.0));
+        }
+        assert!(!pacer.full(second(20.0)).0.contains(&page(1)), "it rests: its messages are moved, not passed over");
+        assert!(pacer.full(second(30.0)).0.contains(&page(1)), "five of one");
     }
 
     #[test]

@@ -15,14 +15,17 @@ use super::{
     consequence::Fate,
     store::{
         doubts,
-        send::{self, Claim},
+        send::{self, Claim, Settled},
     },
 };
 use crate::{
     clock::Moment,
-    db::{self, bell::Topic},
+    db::{
+        self,
+        bell::{Topic, Work},
+    },
     ids::TenantId,
-    rooms::receipts::{self, Changed},
+    rooms::receipts,
 };
 
 /// Verdicts in one transaction.
@@ -112,27 +115,55 @@ async fn write_alone(outgoing: &Outgoing, mut it: Outcome) {
 /// One transaction for all; those that somebody else holds are returned instead of waited for, unless it `waits`.
 async fn transaction(outgoing: &Outgoing, outcomes: &[Outcome], waits: bool) -> sqlx::Result<Vec<Outcome>> {
     let now = outgoing.clock.now();
-    let claims: Vec<_> = outcomes.iter().map(|it| it.claim).collect();
+    // A message that is put behind one of these meanwhile is not seen below, but heard.
+    let rings = outgoing.bell.changes(Work::Outbox);
     let mut tx = db::begin(&outgoing.db).await?;
-    let locked = send::lock_messages(&mut tx, &claims, waits).await?;
-    let (ours, left): (Vec<_>, Vec<_>) =
-        outcomes.iter().cloned().partition(|it| waits || locked.contains(&it.claim.message));
-    let changed = settle(&mut tx, &ours, now).await?;
-    let mut tenants: Vec<TenantId> = changed.iter().map(|it| it.0).collect();
-    receipts::announce_all(&mut tx, &changed, now).await?;
+    if waits {
+        let claims: Vec<_> = outcomes.iter().map(|it| it.claim).collect();
+        send::lock_messages(&mut tx, &claims, true).await?;
+    }
+    let accepted: Vec<_> = outcomes.iter().filter_map(sent).collect();
+    let mut settled = send::settle_sent(&mut tx, &accepted, now).await?;
+    let others: Vec<_> = outcomes.iter().filter(|it| sent(it).is_none()).collect();
+    if !others.is_empty() {
+        settle_others(&mut tx, &others, &mut settled, waits, now).await?;
+    }
+    let mut tenants: Vec<TenantId> = settled.changed.iter().map(|it| it.0).collect();
+    receipts::log_all(&mut tx, &settled.changed, now).await?;
     tx.commit().await?;
     tenants.sort_unstable();
     tenants.dedup();
     tenants.into_iter().for_each(|tenant| outgoing.bell.ring(Topic::Events(tenant)));
-    Ok(left)
+    if settled.has_next || rings.has_changed().unwrap_or(true) {
+        // Only here: other processes find a room's next message by themselves.
+        outgoing.bell.ring_here(Topic::Outbox);
+    }
+    Ok(outcomes.iter().filter(|it| !settled.done.contains(&it.claim.message)).cloned().collect())
 }
 
-/// Writes what became of messages; which have changed for whoever looks at them.
-async fn settle(tx: &mut PgConnection, outcomes: &[Outcome], now: Moment) -> sqlx::Result<Vec<(TenantId, Changed)>> {
-    let (mut sent, mut ended, mut again, mut doubtful, mut gone) = (vec![], vec![], vec![], vec![], vec![]);
-    for it in outcomes {
+fn sent(outcome: &Outcome) -> Option<(Claim, Option<&str>)> {
+    match &outcome.fate {
+        Fate::Sent { mid } => Some((outcome.claim, mid.as_deref())),
+        _ => None,
+    }
+}
+
+/// Writes what became of messages that were not sent.
+async fn settle_others(
+    tx: &mut PgConnection,
+    outcomes: &[&Outcome],
+    settled: &mut Settled,
+    waits: bool,
+    now: Moment,
+) -> sqlx::Result<()> {
+    let claims: Vec<_> = outcomes.iter().map(|it| it.claim).collect();
+    let locked = send::lock_messages(tx, &claims, waits).await?;
+    settled.done.extend(locked.iter().copied().chain(claims.iter().map(|it| it.message).filter(|_| waits)));
+    let (mut ended, mut again, mut doubtful, mut gone) = (vec![], vec![], vec![], vec![]);
+    for it in outcomes.iter().filter(|it| settled.done.contains(&it.claim.message)) {
         match &it.fate {
-            Fate::Sent { mid } => sent.push((it.claim, mid.clone())),
+            // They have been settled.
+            Fate::Sent { .. } => continue,
             Fate::Failed { error } => ended.push((it.claim, "failed", error.clone())),
             Fate::Uncertain { error } => {
                 ended.push((it.claim, "uncertain", error.clone()));
@@ -145,10 +176,11 @@ async fn settle(tx: &mut PgConnection, outcomes: &[Outcome], now: Moment) -> sql
         }
         gone.push(it.claim);
     }
-    let mut changed = send::mark_sent(tx, &sent, now).await?;
-    changed.extend(send::mark_ended(tx, &ended).await?);
+    let changed = send::mark_ended(tx, &ended).await?;
     doubts::insert_doubts(tx, &doubtful, now + ECHO_PATIENCE).await?;
     send::delete_claims(tx, &gone).await?;
     send::mark_due(tx, &again).await?;
-    Ok(changed)
+    settled.has_next |= !gone.is_empty();
+    settled.changed.extend(receipts::list_changed(tx, &changed).await?);
+    Ok(())
 }

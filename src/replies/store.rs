@@ -4,6 +4,8 @@ pub mod doubts;
 pub mod resend;
 pub mod send;
 
+use std::collections::HashMap;
+
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -57,6 +59,69 @@ pub async fn insert_key(
         key,
         hash,
         answer,
+        now,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A key, whose it is: tenant and caller.
+pub type CallersKey<'a> = (TenantId, Uuid, &'a str);
+
+/// A key to be remembered.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the columns of the same names")]
+pub struct NewKey<'a> {
+    pub key: CallersKey<'a>,
+    pub hash: &'a [u8],
+    pub answer: serde_json::Value,
+}
+
+/// The hashes and first answers of those keys that were used since then.
+pub async fn find_keys<'a>(
+    tx: &mut PgConnection,
+    keys: &[CallersKey<'a>],
+    since: Moment,
+) -> sqlx::Result<HashMap<CallersKey<'a>, (Vec<u8>, serde_json::Value)>> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query!(
+        r#"select wanted.nth as "nth!", k.body_hash, k.answer
+        from unnest($1::uuid[], $2::uuid[], $3::text[]) with ordinality as wanted (tenant_id, caller_id, key, nth)
+        join idempotency_keys k
+          on k.tenant_id = wanted.tenant_id and k.caller_id = wanted.caller_id and k.key = wanted.key and k.created_at > $4"#,
+        &keys.iter().map(|it| it.0.0).collect::<Vec<_>>(),
+        &keys.iter().map(|it| it.1).collect::<Vec<_>>(),
+        &keys.iter().map(|it| it.2).collect::<Vec<_>>() as &[&str],
+        since,
+    )
+    .fetch_all(tx)
+    .await?;
+    let known = rows.into_iter().filter_map(|it| {
+        let key = usize::try_from(it.nth - 1).ok().and_then(|nth| keys.get(nth))?;
+        Some((*key, (it.body_hash, it.answer)))
+    });
+    Ok(known.collect())
+}
+
+/// Remembers keys, each once; those that are too old to count are used anew.
+pub async fn insert_keys(tx: &mut PgConnection, keys: &[NewKey<'_>], now: Moment) -> sqlx::Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "insert into idempotency_keys (tenant_id, caller_id, key, body_hash, answer, created_at)
+        select new.*, $6
+        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::jsonb[]) as new
+        on conflict on constraint idempotency_keys_pk
+        do update set body_hash = excluded.body_hash, answer = excluded.answer, created_at = excluded.created_at",
+        &keys.iter().map(|it| it.key.0.0).collect::<Vec<_>>(),
+        &keys.iter().map(|it| it.key.1).collect::<Vec<_>>(),
+        &keys.iter().map(|it| it.key.2).collect::<Vec<_>>() as &[&str],
+        &keys.iter().map(|it| it.hash).collect::<Vec<_>>() as &[&[u8]],
+        &keys.iter().map(|it| it.answer.clone()).collect::<Vec<_>>(),
         now,
     )
     .execute(tx)

@@ -13,7 +13,7 @@ use std::{
 
 use chrono::TimeDelta;
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -39,7 +39,10 @@ use crate::{
     },
     clock::Moment,
     crew::{Crew, Step, Worker},
-    db::{self, bell::Topic},
+    db::{
+        self,
+        bell::{Topic, Work},
+    },
     rooms::{AuthorKind, receipts::METADATA_PREFIX},
 };
 
@@ -68,6 +71,9 @@ pub struct Sender {
     at_once: usize,
     claim: TimeDelta,
     reaped_at: Mutex<Option<Moment>>,
+    rings: Mutex<watch::Receiver<()>>,
+    /// The last claim took all that was due.
+    has_all: AtomicBool,
 }
 
 struct Shared {
@@ -76,6 +82,8 @@ struct Shared {
     recorder: Recorder,
     /// Somebody will ring when the next Page may send again.
     is_woken: AtomicBool,
+    /// Something is due that had to be left, because Pages, tenants or all of us have enough under way: each send that ends may let it go.
+    is_held_up: AtomicBool,
 }
 
 impl Shared {
@@ -104,8 +112,14 @@ impl Sender {
     pub fn new(outgoing: Outgoing, crew: Crew, limits: Limits, patience: TimeDelta) -> Self {
         let at_once = limits.at_once as usize;
         let (db, recorder) = (db::apart(&outgoing.db, db::BY_KEY), Recorder::new(&outgoing));
-        let shared =
-            Shared { outgoing, pacer: Mutex::new(Pacer::new(limits)), recorder, is_woken: AtomicBool::new(false) };
+        let rings = Mutex::new(outgoing.bell.changes(Work::Outbox));
+        let shared = Shared {
+            outgoing,
+            pacer: Mutex::new(Pacer::new(limits)),
+            recorder,
+            is_woken: AtomicBool::new(false),
+            is_held_up: AtomicBool::new(false),
+        };
         Self {
             db,
             shared: Arc::new(shared),
@@ -114,6 +128,8 @@ impl Sender {
             at_once,
             claim: patience + CLAIM_MARGIN,
             reaped_at: Mutex::default(),
+            rings,
+            has_all: AtomicBool::new(false),
         }
     }
 
@@ -150,14 +166,19 @@ impl Sender {
         Ok(())
     }
 
-    /// Claims up to `most` messages; and when to look again, if only somebody's pace stands in the way.
-    async fn claim(&self, now: Moment, most: usize) -> anyhow::Result<(Vec<Job>, Option<Moment>)> {
-        let (mut jobs, mut skipped, mut look_at) = (Vec::new(), Skipped::default(), None);
+    /// Claims up to `most` messages.
+    async fn claim(&self, now: Moment, most: usize) -> anyhow::Result<Claimed> {
+        let (pages, tenants) = self.shared.pacer().full(now);
+        let mut skipped = Skipped {
+            pages: pages.into_iter().map(|it| it.0).collect(),
+            tenants: tenants.into_iter().map(|it| it.0).collect(),
+        };
+        let (mut jobs, mut look_at, mut has_all) = (Vec::new(), None, false);
         let mut tx = db::begin(&self.db).await?;
         for _ in 0..MOST_PASSES {
-            let mut due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants).await?;
-            let (is_all, known) = (due.len() < claims::MOST_LOOKED_AT, skipped.count());
-            due.truncate(most - jobs.len());
+            let wanted = (most - jobs.len()).min(claims::MOST_LOOKED_AT);
+            let due = claims::lock_due(&mut tx, now, &skipped.pages, &skipped.tenants, wanted).await?;
+            let (is_all, known) = (due.len() < wanted, skipped.count());
             let (mut claimed, mut postponed) = (Vec::new(), Vec::new());
             for it in due {
                 match may_go(&it, now) {
@@ -189,11 +210,21 @@ impl Sender {
             claims::mark_sending(&mut tx, &marked, now + self.claim).await?;
             jobs.extend(claimed);
             if is_all || jobs.len() >= most || !has_moved {
+                has_all = is_all && skipped.count() == 0;
                 break;
             }
         }
         tx.commit().await?;
-        Ok((jobs, look_at))
+        Ok(Claimed { jobs, look_at, has_all })
+    }
+
+    /// Whether the bell has rung since the last claim began.
+    fn has_rung(&self) -> bool {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner).has_changed().unwrap_or(true)
+    }
+
+    fn forget_rings(&self) {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner).mark_unchanged();
     }
 
     /// Looks again at that moment, if it is not far.
@@ -211,10 +242,23 @@ impl Sender {
     }
 }
 
+/// What a claim brought.
+struct Claimed {
+    jobs: Vec<Job>,
+    /// When to look again, if only somebody's pace stands in the way.
+    look_at: Option<Moment>,
+    /// Nothing else is due.
+    has_all: bool,
+}
+
 impl Worker for Sender {
     const NAME: &'static str = "replies";
 
     async fn step(&self) -> anyhow::Result<Step> {
+        // After a claim that took all there was, nothing is looked for before somebody rings or the poll is over.
+        if self.has_all.swap(false, Ordering::Relaxed) && !self.has_rung() {
+            return Ok(Step::Idle);
+        }
         if self.under_way() >= BUSY {
             tokio::time::sleep(GATHER).await;
         }
@@ -222,22 +266,30 @@ impl Worker for Sender {
         self.reap(now).await?;
         // Waits while all places are taken.
         drop(self.free.acquire().await?);
-        let (jobs, look_at) = self.claim(now, self.free.available_permits()).await?;
-        if let Some(at) = look_at {
+        // What ends while the claim looks may be what it looks for.
+        self.shared.is_held_up.store(true, Ordering::SeqCst);
+        self.forget_rings();
+        let claimed = self.claim(now, self.free.available_permits()).await?;
+        self.shared.is_held_up.store(!claimed.has_all, Ordering::SeqCst);
+        if let Some(at) = claimed.look_at {
             self.look_again(at, now);
         }
-        if jobs.is_empty() {
+        if claimed.jobs.is_empty() {
             return Ok(Step::Idle);
         }
-        for job in jobs {
+        self.has_all.store(claimed.has_all, Ordering::Relaxed);
+        for job in claimed.jobs {
             let place = Arc::clone(&self.free).acquire_owned().await?;
             let shared = Arc::clone(&self.shared);
             self.crew.spawn(async move {
                 let outcome = carry_out(&shared, job, now).await;
+                // Rings if the room has a next message.
                 shared.recorder.record([outcome]).await;
                 drop(place);
-                // Only here: other processes have their own places, and find the room's next message by themselves.
-                shared.outgoing.bell.ring_here(Topic::Outbox);
+                // Only here: other processes have their own places.
+                if shared.is_held_up.load(Ordering::SeqCst) {
+                    shared.outgoing.bell.ring_here(Topic::Outbox);
+                }
             });
         }
         Ok(Step::Worked)

@@ -141,7 +141,8 @@ pub async fn write(
     if let Some(first) = find_first(&mut tx, tenant, writer, &draft, now).await? {
         return Ok(first);
     }
-    check_place(&mut tx, tenant, &locked, writer, &draft, now).await?;
+    check_place(&locked, writer, &draft.content, now)?;
+    check_seen(&mut tx, tenant, &locked, writer, &draft).await?;
     let mut reply_to = find_answered(&mut tx, tenant, room, draft.reply_to).await?;
     let mut content = prepare(&mut tx, tenant, room, draft.content).await?;
     if locked.plain_only {
@@ -221,21 +222,27 @@ async fn find_first(
     now: Moment,
 ) -> Result<Option<Value>, WriteError> {
     let Some((key, hash)) = &draft.key else { return Ok(None) };
-    let since = now - chrono::TimeDelta::hours(KEY_HOURS);
     let caller = writer.author.id.unwrap_or_default();
-    match store::find_key(tx, tenant, caller, key, since).await? {
+    match store::find_key(tx, tenant, caller, key, keys_since(now)).await? {
         None => Ok(None),
         Some((known, answer)) if known == hash => Ok(Some(answer)),
         Some(_) => Err(WriteError::KeyReused),
     }
 }
 
-async fn check_place(
-    tx: &mut PgConnection,
-    tenant: TenantId,
+/// Keys that were used since then count.
+pub(super) fn keys_since(now: Moment) -> Moment {
+    now - chrono::TimeDelta::hours(KEY_HOURS)
+}
+
+/// Whether the writer may write this into the room now, as far as the room says.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check_place(
     room: &LockedRoom,
     writer: &Writer,
-    draft: &Draft,
+    content: &Content,
     now: Moment,
 ) -> Result<(), WriteError> {
     let holds = room.status == Status::Active && room.agent.is_some() && room.agent == writer.author.id.map(UserId);
@@ -246,30 +253,34 @@ async fn check_place(
     if !holds && !is_bot {
         return Err(WriteError::NotYours);
     }
-    let errors = limits::check(&draft.content);
+    let errors = limits::check(content);
     if !errors.is_empty() {
         return Err(WriteError::Invalid(errors));
     }
     Barred::check(room, !is_bot, now)?;
-    if let Some(error) = &room.unreachable {
-        return Err(WriteError::Unreachable(error.clone()));
-    }
-    if let Some(seen) = draft.seen_seq {
-        // What the caller wrote themselves, and what the gateway said by itself, they need not have seen.
-        let newer = rooms::store::list_messages(tx, tenant, room.id, Some(seen), None, 50).await?;
-        let newer: Vec<_> = newer
-            .into_iter()
-            .filter(|it| {
-                it.direction != Direction::System
-                    && it.author.kind != AuthorKind::System
-                    && it.author.id != writer.author.id
-            })
-            .collect();
-        if !newer.is_empty() {
-            return Err(WriteError::Newer(newer));
-        }
-    }
-    Ok(())
+    room.unreachable.as_ref().map_or(Ok(()), |error| Err(WriteError::Unreachable(error.clone())))
+}
+
+/// Holds the reply back if somebody wrote what the caller has not seen.
+async fn check_seen(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &LockedRoom,
+    writer: &Writer,
+    draft: &Draft,
+) -> Result<(), WriteError> {
+    let Some(seen) = draft.seen_seq else { return Ok(()) };
+    // What the caller wrote themselves, and what the gateway said by itself, they need not have seen.
+    let newer = rooms::store::list_messages(tx, tenant, room.id, Some(seen), None, 50).await?;
+    let newer: Vec<_> = newer
+        .into_iter()
+        .filter(|it| {
+            it.direction != Direction::System
+                && it.author.kind != AuthorKind::System
+                && it.author.id != writer.author.id
+        })
+        .collect();
+    if newer.is_empty() { Ok(()) } else { Err(WriteError::Newer(newer)) }
 }
 
 /// The keywords `Email` and `Phone` ask for the contact's field; a question without words gets the widget's.

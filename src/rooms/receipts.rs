@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{
-    Author, AuthorKind, CloseReason, Delivery, Direction, Status, changes,
+    Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Status, changes,
     decisions::{self, Decision, NewDecision, Reason},
     events::{self, Kind, NewEvent},
     say::{self, Came},
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     channels::Content,
     clock::Moment,
-    ids::{MessageId, RoomId, TenantId, WidgetId},
+    ids::{MessageId, RoomId, TenantId, UserId, WidgetId},
 };
 
 /// Prefix of the metadata our sends carry; the message id follows.
@@ -159,11 +159,31 @@ pub async fn announce(tx: &mut PgConnection, tenant: TenantId, changed: &[Change
 /// # Errors
 /// The database's.
 pub async fn announce_all(tx: &mut PgConnection, changed: &[(TenantId, Changed)], now: Moment) -> sqlx::Result<()> {
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let views = store::list_changed(tx, changed).await?;
-    let log: Vec<_> = views
+    let views = list_changed(tx, changed).await?;
+    log_all(tx, &views, now).await
+}
+
+/// Messages that have changed, each with its tenant and who holds its room.
+///
+/// # Errors
+/// The database's.
+pub async fn list_changed(
+    tx: &mut PgConnection,
+    changed: &[(TenantId, Changed)],
+) -> sqlx::Result<Vec<(TenantId, MessageView, Option<UserId>)>> {
+    if changed.is_empty() { Ok(Vec::new()) } else { store::list_changed(tx, changed).await }
+}
+
+/// The same as [`announce_all`] with the messages at hand.
+///
+/// # Errors
+/// The database's.
+pub async fn log_all(
+    tx: &mut PgConnection,
+    changed: &[(TenantId, MessageView, Option<UserId>)],
+    now: Moment,
+) -> sqlx::Result<()> {
+    let log: Vec<_> = changed
         .iter()
         .map(|(tenant, view, holder)| NewEvent::message(*tenant, Kind::MessageUpdated, view, *holder))
         .collect();

@@ -141,8 +141,31 @@ pub async fn answer(
     now: Moment,
 ) -> sqlx::Result<MessageView> {
     let goes_out = direction == Direction::Outbound;
+    let view = next(room, writer, direction, content, reply_to, now);
+    let message = NewMessage { tenant, widget: room.widget, external_at: None, view };
+    store::insert_messages(tx, std::slice::from_ref(&message)).await?;
+    if goes_out {
+        store::insert_outbox(tx, &message, now).await?;
+    }
+    store::mark_written(tx, tenant, room.id, room.last_seq, writer.answers && goes_out, now).await?;
+    let event = NewEvent::message(tenant, Kind::MessageCreated, &message.view, room.agent);
+    events::append(tx, now, &[event]).await?;
+    Ok(message.view)
+}
+
+/// The next message of a locked room. Moves `room.last_seq`; stores nothing.
+#[must_use]
+pub fn next(
+    room: &mut LockedRoom,
+    writer: &Writer,
+    direction: Direction,
+    content: &Content,
+    reply_to: Option<MessageId>,
+    now: Moment,
+) -> MessageView {
     room.last_seq += 1;
-    let view = MessageView {
+    let goes_out = direction == Direction::Outbound;
+    MessageView {
         id: MessageId::fresh(now),
         room_id: room.id,
         seq: room.last_seq,
@@ -159,14 +182,5 @@ pub async fn answer(
         sent_at: None,
         delivered_at: None,
         read_at: None,
-    };
-    let message = NewMessage { tenant, widget: room.widget, external_at: None, view };
-    store::insert_messages(tx, std::slice::from_ref(&message)).await?;
-    if goes_out {
-        store::insert_outbox(tx, &message, now).await?;
     }
-    store::mark_written(tx, tenant, room.id, room.last_seq, writer.answers && goes_out, now).await?;
-    let event = NewEvent::message(tenant, Kind::MessageCreated, &message.view, room.agent);
-    events::append(tx, now, &[event]).await?;
-    Ok(message.view)
 }

@@ -6,11 +6,14 @@ mod events;
 pub mod files;
 pub mod receipts;
 pub mod receive;
+pub mod said;
 pub mod told;
 mod windows;
 
 pub use events::*;
 pub use windows::*;
+
+use std::collections::HashMap;
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -29,6 +32,33 @@ use crate::{
 macro_rules! opened {
     ($row:expr) => {
         Opened { last_inbound_at: $row.last_inbound_at, ad_message_at: $row.ad_message_at }
+    };
+}
+
+macro_rules! locked {
+    ($room:expr, $row:expr) => {
+        LockedRoom {
+            id: $room,
+            widget: WidgetId($row.widget_id),
+            contact: ContactId($row.contact_id),
+            channel: $row.channel,
+            status: $row.status,
+            queue: $row.queue_id,
+            agent: $row.agent_id.map(UserId),
+            offer_expires_at: $row.offer_expires_at,
+            last_seq: $row.last_seq,
+            tags: $row.tags,
+            opening_sent: $row.opening_sent,
+            human_agent: $row.human_agent,
+            plain_only: $row.plain_only,
+            tags_required: $row.tags_required,
+            opened: opened!($row),
+            thread_owner: $row.thread_owner,
+            thread_owner_at: $row.thread_owner_at,
+            queued_at: $row.queued_at,
+            accepted_at: $row.accepted_at,
+            unreachable: $row.unreachable,
+        }
     };
 }
 
@@ -267,28 +297,36 @@ pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx
     )
     .fetch_optional(tx)
     .await?;
-    Ok(row.map(|it| LockedRoom {
-        id: room,
-        widget: WidgetId(it.widget_id),
-        contact: ContactId(it.contact_id),
-        channel: it.channel,
-        status: it.status,
-        queue: it.queue_id,
-        agent: it.agent_id.map(UserId),
-        offer_expires_at: it.offer_expires_at,
-        last_seq: it.last_seq,
-        tags: it.tags,
-        opening_sent: it.opening_sent,
-        human_agent: it.human_agent,
-        plain_only: it.plain_only,
-        tags_required: it.tags_required,
-        opened: opened!(it),
-        thread_owner: it.thread_owner,
-        thread_owner_at: it.thread_owner_at,
-        queued_at: it.queued_at,
-        accepted_at: it.accepted_at,
-        unreachable: it.unreachable,
-    }))
+    Ok(row.map(|it| locked!(room, it)))
+}
+
+/// Locks rooms until the transaction ends, but for those that somebody else has locked. By tenant, because ids are what callers say.
+pub async fn lock_free(
+    tx: &mut PgConnection,
+    wanted: &[(TenantId, RoomId)],
+) -> sqlx::Result<HashMap<(TenantId, RoomId), LockedRoom>> {
+    let (tenants, rooms): (Vec<_>, Vec<_>) = wanted.iter().map(|(tenant, room)| (tenant.0, room.0)).unzip();
+    let rows = sqlx::query!(
+        r#"select r.tenant_id, r.id, r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at,
+            r.last_seq, r.tags, r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.plain_only, w.tags_required,
+            c.last_inbound_at, c.ad_message_at, c.thread_owner, c.thread_owner_at,
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+                then c.unreachable_error end as unreachable
+        from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, id)
+        join rooms r on r.tenant_id = wanted.tenant_id and r.id = wanted.id
+        join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
+        join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
+        for update of r skip locked"#,
+        &tenants,
+        &rooms,
+    )
+    .fetch_all(tx)
+    .await?;
+    let locked = rows.into_iter().map(|it| {
+        let (tenant, room) = (TenantId(it.tenant_id), RoomId(it.id));
+        ((tenant, room), locked!(room, it))
+    });
+    Ok(locked.collect())
 }
 
 macro_rules! message {

@@ -156,6 +156,65 @@ async fn the_same_key_gives_the_first_answer_again() {
 }
 
 #[tokio::test]
+async fn replies_that_come_together_are_each_answered_for_themselves() {
+    story(async |world| {
+        let ben = world.agent_with("Ben", 8).await.ready().await;
+        let (_, stranger) = world.new_tenant("other").await;
+        let customers: Vec<_> = (0..6).map(|nth| world.customer(&format!("Anna{nth}"))).collect();
+        let mut rooms = Vec::new();
+        for anna in &customers {
+            anna.says("hello").await;
+            rooms.push(id(&ben.takes_next().await));
+        }
+        ben.closes(&json!({ "id": rooms[5] })).await;
+        let send = async |api: &crate::support::api::Api, room: &str, text: &str, key: &str, seen: i64| {
+            let body = json!({ "content": { "kind": "text", "text": text }, "seen_seq": seen });
+            let request = api.request(reqwest::Method::POST, &format!("/rooms/{room}/messages"));
+            api.send(request.header("idempotency-key", key).json(&body)).await
+        };
+        let nowhere = uuid::Uuid::nil().to_string();
+        let all = futures::future::join_all([
+            send(&ben.api, &rooms[0], "one", "a", 9),
+            send(&ben.api, &rooms[0], "two", "b", 9),
+            send(&ben.api, &rooms[1], "three", "c", 9),
+            send(&ben.api, &rooms[1], "three", "c", 9),
+            send(&ben.api, &rooms[2], "four", "d", 0),
+            send(&ben.api, &rooms[3], "", "e", 9),
+            send(&stranger, &rooms[4], "let me in", "f", 9),
+            send(&ben.api, &rooms[5], "too late", "g", 9),
+            send(&ben.api, &nowhere, "nobody", "h", 9),
+            send(&ben.api, &rooms[3], "Email", "i", 9),
+            send(&ben.api, &rooms[4], &"long ".repeat(500), "j", 9),
+        ])
+        .await;
+        let statuses: Vec<_> = all.iter().map(|it| it.status).collect();
+        assert_eq!(statuses, [201, 201, 201, 201, 409, 422, 404, 409, 404, 201, 201]);
+        assert_eq!(all[2].body, all[3].body, "one message");
+        assert_eq!(all[4].body["messages"][0]["content"]["text"], "hello");
+        let (one, two) =
+            futures::join!(send(&ben.api, &rooms[1], "five", "k", 9), send(&ben.api, &rooms[2], "five", "k", 9));
+        let mut twice = [one.status, two.status];
+        twice.sort_unstable();
+        assert_eq!(twice, [201, 422], "a key is good for one body in one room");
+        world.settle().await;
+        let mut first = customers[0].sees()[1..].to_vec();
+        first.sort();
+        assert_eq!(first, ["one", "two"]);
+        let fives = [1, 2].map(|nth| customers[nth].sees().iter().filter(|it| *it == "five").count());
+        assert_eq!(fives.iter().sum::<usize>(), 1);
+        assert_eq!(customers[1].sees().iter().filter(|it| *it == "three").count(), 1);
+        assert_eq!(customers[4].sees().len(), 3, "the opening and two halves");
+        assert!(!customers[5].sees().contains(&"too late".to_owned()));
+        for room in &rooms {
+            let seqs: Vec<_> = ben.reads(&json!({ "id": room })).await.iter().map(|it| it["seq"].as_i64()).collect();
+            assert_eq!(seqs, (1..=seqs.len() as i64).map(Some).collect::<Vec<_>>());
+        }
+        assert_eq!(ben.room(&json!({ "id": rooms[1] })).await["unread"], 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_reply_to_old_news_is_held_back() {
     story(async |world| {
         let ben = world.agent("Ben").await.ready().await;

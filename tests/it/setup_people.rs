@@ -162,6 +162,23 @@ async fn a_deactivated_user_is_out_and_rings_no_more() {
     .await;
 }
 
+#[tokio::test]
+async fn who_loses_a_role_or_logs_out_is_out_at_once() {
+    story(async |world| {
+        let ben = world.agent("Ben").await;
+        ben.api.get("/me/rooms").await.expect(200);
+        let place = format!("/users/{}", ben.id);
+        world.admin.patch(&place, json!({ "roles": ["supervisor"] })).await.expect(200);
+        ben.api.get("/me/rooms").await.problem(403);
+        ben.api.get("/rooms").await.expect(200);
+        world.admin.patch(&place, json!({ "name": "Benjamin" })).await.expect(200);
+        assert_eq!(ben.api.get("/me").await.expect(200)["name"], "Benjamin");
+        world.admin.patch(&place, json!({ "password": "another long password" })).await.expect(200);
+        ben.api.get("/rooms").await.problem(401);
+    })
+    .await;
+}
+
 async fn ben_email(world: &World, place: &str) -> String {
     world.admin.get(place).await.expect(200)["email"].as_str().unwrap().to_owned()
 }

@@ -23,6 +23,14 @@ impl Used {
     }
 }
 
+impl Used {
+    /// Microseconds for each of so many: gateway and PostgreSQL.
+    pub fn each(self, count: f64) -> String {
+        let micros = |it: Duration| it.as_secs_f64() * 1e6 / count;
+        format!("{:.0} + {:.0}", micros(self.gateway), micros(self.postgres))
+    }
+}
+
 impl Sub for Used {
     type Output = Self;
 

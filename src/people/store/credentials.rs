@@ -20,6 +20,7 @@ pub(in crate::people) struct FoundSession {
     pub user_id: UserId,
     pub name: String,
     pub roles: Vec<Role>,
+    pub expires_at: Moment,
     pub suspended: bool,
 }
 
@@ -69,7 +70,8 @@ pub(in crate::people) async fn find_session(
 ) -> sqlx::Result<Option<FoundSession>> {
     sqlx::query_as!(
         FoundSession,
-        r#"select s.user_id as "user_id: UserId", u.name, u.roles as "roles: Vec<Role>", t.status = 'suspended' as "suspended!"
+        r#"select s.user_id as "user_id: UserId", u.name, u.roles as "roles: Vec<Role>", s.expires_at,
+             t.status = 'suspended' as "suspended!"
          from sessions s
          join users u on u.tenant_id = s.tenant_id and u.id = s.user_id
          join tenants t on t.id = s.tenant_id

@@ -1,5 +1,7 @@
 //! SQL of the outbox's sending side: claims, verdicts in sets, pauses.
 
+use std::collections::HashSet;
+
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -7,8 +9,8 @@ use super::SealedPage;
 use crate::{
     channels::{messenger::window::Opened, meta::graph::Bucket},
     clock::Moment,
-    ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
-    rooms::{AuthorKind, receipts::Changed},
+    ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, UserId, WidgetId},
+    rooms::{Author, AuthorKind, Delivery, Direction, MessageView, receipts::Changed},
 };
 
 /// A message that is due, locked, with all that decides whether it may go.
@@ -45,10 +47,10 @@ pub struct Due {
 
 /// Most messages that one [`lock_due`] looks at. It stands in the statement as well: of a limit that is a parameter PostgreSQL assumes
 /// a tenth of the table, and joins a long outbox in a way that reads all messages.
-pub const MOST_LOOKED_AT: usize = 64;
+pub const MOST_LOOKED_AT: usize = 128;
 
 /// Locks the first waiting message of each room that is due, oldest first, without those of the `skipped` Pages and tenants; up to
-/// [`MOST_LOOKED_AT`]. A room's next message is not among them before the one ahead of it is settled.
+/// `most`, which is at most [`MOST_LOOKED_AT`]. A room's next message is not among them before the one ahead of it is settled.
 ///
 /// # Errors
 /// The database's, as everywhere in this file.
@@ -57,22 +59,27 @@ pub async fn lock_due(
     now: Moment,
     skipped_pages: &[Uuid],
     skipped_tenants: &[Uuid],
+    most: usize,
 ) -> sqlx::Result<Vec<Due>> {
     let rows = sqlx::query!(
         r#"with due as materialized (
-            select o.tenant_id, o.room_id, o.seq, o.message_id, o.widget_id, o.attempts, o.due_at
-            from outbox o
-            where o.state = 'due'
-              and o.due_at <= $1
-              and o.widget_id <> all($2)
-              and o.tenant_id <> all($3)
-              and not exists (
-                select
-                from outbox earlier
-                where earlier.tenant_id = o.tenant_id and earlier.room_id = o.room_id and earlier.seq < o.seq)
-            order by o.due_at
-            limit 64
-            for update of o skip locked
+            select *
+            from (
+                select o.tenant_id, o.room_id, o.seq, o.message_id, o.widget_id, o.attempts, o.due_at
+                from outbox o
+                where o.state = 'due'
+                  and o.due_at <= $1
+                  and o.widget_id <> all($2)
+                  and o.tenant_id <> all($3)
+                  and not exists (
+                    select
+                    from outbox earlier
+                    where earlier.tenant_id = o.tenant_id and earlier.room_id = o.room_id and earlier.seq < o.seq)
+                order by o.due_at
+                limit 128
+                for update of o skip locked) as first
+            -- Stops locking there.
+            limit $4
         )
         select o.tenant_id, o.room_id, o.seq, o.message_id, o.attempts, o.widget_id, m.content,
             (select p.external_id from messages p where p.tenant_id = m.tenant_id and p.id = m.reply_to) as reply_to,
@@ -95,6 +102,7 @@ pub async fn lock_due(
         now,
         skipped_pages,
         skipped_tenants,
+        i64::try_from(most).unwrap_or(i64::MAX),
     )
     .fetch_all(tx)
     .await?;
@@ -278,33 +286,95 @@ pub async fn lock_messages(tx: &mut PgConnection, claims: &[Claim], waits: bool)
     Ok(rows.into_iter().map(MessageId).collect())
 }
 
-/// Marks messages as accepted by the channel, unless an echo was quicker; which were not.
-pub async fn mark_sent(
-    tx: &mut PgConnection,
-    sent: &[(Claim, Option<String>)],
-    now: Moment,
-) -> sqlx::Result<Vec<(TenantId, Changed)>> {
+/// What [`settle_sent`] did.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Those that it got hold of. Somebody else has the others locked.
+    pub done: HashSet<MessageId>,
+    /// Messages that have changed, each with its tenant and who holds its room; without those whose echo was quicker.
+    pub changed: Vec<(TenantId, MessageView, Option<UserId>)>,
+    /// Rooms of these have a next message.
+    pub has_next: bool,
+}
+
+/// Takes messages off their way that the channel has accepted, and marks them so, unless an echo was quicker. Those that somebody else
+/// has locked (an echo is settling them) are left out, so that two sets can never wait for each other.
+pub async fn settle_sent(tx: &mut PgConnection, sent: &[(Claim, Option<&str>)], now: Moment) -> sqlx::Result<Settled> {
     if sent.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Settled::default());
     }
     let rows = sqlx::query!(
-        "update messages m
-        set status = 'sent', external_id = v.external_id, sent_at = coalesce(m.sent_at, $4), error = null
-        from unnest($1::uuid[], $2::uuid[], $3::text[]) as v (tenant_id, id, external_id)
-        where m.tenant_id = v.tenant_id
-          and m.id = v.id
-          and m.direction = 'outbound'
-          and m.external_id is null
-          and m.status in ('queued', 'failed', 'uncertain')
-        returning m.tenant_id, m.id, m.room_id",
+        r#"with locked as materialized (
+            select v.*
+            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[]) as v (tenant_id, id, room_id, seq, external_id)
+            join messages m on m.tenant_id = v.tenant_id and m.id = v.id
+            for update of m skip locked
+        ), marked as (
+            update messages m
+            set status = 'sent', external_id = l.external_id, sent_at = coalesce(m.sent_at, $6), error = null
+            from locked l
+            where m.tenant_id = l.tenant_id
+              and m.id = l.id
+              and m.direction = 'outbound'
+              and m.external_id is null
+              and m.status in ('queued', 'failed', 'uncertain')
+            returning m.*
+        ), gone as (
+            delete from outbox o
+            using locked l
+            where o.tenant_id = l.tenant_id and o.room_id = l.room_id and o.seq = l.seq
+        )
+        select l.id as "locked!", l.tenant_id as "tenant_id!", r.agent_id as "agent_id?", m.id as "id?", l.room_id as "room_id!", l.seq as "seq!",
+            m.direction as "direction?: Direction", m.author_kind as "author_kind?: AuthorKind", m.author_id as "author_id?",
+            m.author_name as "author_name?", m.content as "content?", m.reply_to as "reply_to?", m.reactions as "reactions?",
+            m.status as "status?: Delivery", m.edited_at as "edited_at?", m.error as "error?", m.external_id as "external_id?",
+            m.created_at as "created_at?", m.sent_at as "sent_at?", m.delivered_at as "delivered_at?", m.read_at as "read_at?",
+            exists (
+                select
+                from outbox later
+                where later.tenant_id = l.tenant_id and later.room_id = l.room_id and later.seq > l.seq) as "has_next!"
+        from locked l
+        left join marked m on m.id = l.id
+        left join rooms r on r.tenant_id = l.tenant_id and r.id = l.room_id"#,
         column!(sent, |it| it.0.tenant.0),
         column!(sent, |it| it.0.message.0),
-        column!(sent, |it| it.1.clone()) as &[Option<String>],
+        column!(sent, |it| it.0.room.0),
+        column!(sent, |it| it.0.seq),
+        column!(sent, |it| it.1) as &[Option<&str>],
         now,
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().map(|it| changed(it.tenant_id, it.id, it.room_id)).collect())
+    let mut settled = Settled::default();
+    for it in rows {
+        settled.done.insert(MessageId(it.locked));
+        settled.has_next |= it.has_next;
+        // Null, all of it, where nothing was marked.
+        let view = || {
+            Some(MessageView {
+                id: MessageId(it.id?),
+                room_id: RoomId(it.room_id),
+                seq: it.seq,
+                direction: it.direction?,
+                author: Author { kind: it.author_kind?, id: it.author_id, name: it.author_name? },
+                content: it.content?,
+                reply_to: it.reply_to.map(MessageId),
+                reactions: it.reactions?,
+                status: it.status?,
+                edited_at: it.edited_at,
+                error: it.error,
+                external_id: it.external_id,
+                created_at: it.created_at?,
+                sent_at: it.sent_at,
+                delivered_at: it.delivered_at,
+                read_at: it.read_at,
+            })
+        };
+        if let Some(view) = view() {
+            settled.changed.push((TenantId(it.tenant_id), view, it.agent_id.map(UserId)));
+        }
+    }
+    Ok(settled)
 }
 
 fn changed(tenant: Uuid, message: Uuid, room: Uuid) -> (TenantId, Changed) {
@@ -335,7 +405,7 @@ pub async fn mark_ended(
     Ok(rows.into_iter().map(|it| changed(it.tenant_id, it.id, it.room_id)).collect())
 }
 
-/// These are no longer on their way.
+/// These are no longer on their way. The rooms' next messages may go.
 pub async fn delete_claims(tx: &mut PgConnection, claims: &[Claim]) -> sqlx::Result<()> {
     if claims.is_empty() {
         return Ok(());
