@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::{
-    channels::meta::graph::{Bucket, GraphError, Verdict},
+    channels::meta::graph::{Bucket, GraphError, Verdict, judge_repeated},
     clock::Moment,
 };
 
@@ -115,9 +115,13 @@ pub fn of(verdict: Verdict, attempts: i32, throttled: u32, now: Moment, chance: 
             (Fate::Again { due_at: until, counts: false }, effects)
         }
         Verdict::NotOwner { why } => (failed("thread-elsewhere", &why), vec![]),
-        Verdict::Retry { why, .. } | Verdict::Content { why } | Verdict::Fail { why } => {
-            (failed("send-failed", &why), vec![])
+        Verdict::Retry { why, .. } => {
+            let (fate, mut effects) = of(judge_repeated(why), attempts, throttled, now, chance);
+            // Of a person that is a guess: a bad hour of Meta's shall not bar everybody who was written to in it.
+            effects.retain(|it| !matches!(it, Effect::Unreachable { .. }));
+            (fate, effects)
         }
+        Verdict::Content { why } | Verdict::Fail { why } => (failed("send-failed", &why), vec![]),
     }
 }
 
@@ -177,6 +181,24 @@ mod tests {
         assert!(retry(3, Some(3)));
         assert!(!retry(4, Some(3)));
         assert!(retry(1000, None), "nothing has ever left us: as long as the window is open");
+    }
+
+    #[test]
+    fn what_does_not_pass_is_what_the_table_says_then() {
+        let given_up = |code, subcode| {
+            let why = GraphError { code: Some(code), subcode, message: "no".to_owned(), ..GraphError::default() };
+            match of(Verdict::Retry { after: None, at_most: Some(1), why }, 2, 0, second(0), 0.0) {
+                (Fate::Failed { error }, effects) => (error["type"].as_str().unwrap_or_default().to_owned(), effects),
+                other => panic!("{code}: {other:?}"),
+            }
+        };
+        let failed = |slug: &str, effects: Vec<Effect>| (format!("/problems/{slug}"), effects);
+        let trouble = || vec![Effect::Trouble { why: "no".to_owned() }];
+        assert_eq!(given_up(1, None), failed("send-failed", trouble()), "mostly a missing permission");
+        assert_eq!(given_up(1, Some(99)), failed("send-failed", trouble()));
+        assert_eq!(given_up(2, None), failed("contact-unreachable", vec![]), "perhaps: the next may be tried");
+        assert_eq!(given_up(-1, None), failed("send-failed", vec![]));
+        assert_eq!(given_up(1200, Some(2_018_024)), failed("send-failed", vec![]));
     }
 
     #[test]

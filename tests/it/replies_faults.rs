@@ -331,6 +331,44 @@ async fn a_missing_permission_fails_the_message_and_is_told_once() {
 }
 
 #[tokio::test]
+async fn an_unknown_error_that_does_not_pass_is_shown_to_whoever_sets_the_page_up() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let unknown = || Fault::error(1, Some(99), "(#1) An unknown error occurred");
+        world.simulator.fail_next_sends(PAGE_ID, vec![unknown(), unknown()]);
+        ben.replies(&room, "one").await;
+        assert_ne!(health(world).await["state"], "attention", "it may pass");
+        world.pass(5).await;
+        assert_eq!(outcome(&last(&ben, &room).await), ("failed", "/problems/send-failed"));
+        let found = health(world).await;
+        let checks = found["checks"].as_array().unwrap();
+        assert!(checks.iter().any(|it| it["name"] == "sending" && it["state"] == "attention"), "{found}");
+        ben.replies(&room, "two").await;
+        assert_eq!(seen(&anna), ["two"]);
+        world.expects_trouble.store(true, Ordering::Relaxed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blocked_page_looks_like_a_hiccup_that_does_not_pass() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.fail_next_sends(PAGE_ID, vec![Fault::hiccup(); 4]);
+        ben.replies(&room, "one").await;
+        for _ in 0..4 {
+            world.pass(30).await;
+        }
+        assert_eq!(outcome(&last(&ben, &room).await), ("failed", "/problems/contact-unreachable"));
+        // It may have been Facebook's bad hour: nobody is barred for it.
+        ben.replies(&room, "two").await;
+        assert_eq!(seen(&anna), ["two"]);
+        world.expects_trouble.store(true, Ordering::Relaxed);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn replies_whose_window_closes_while_they_wait_for_a_token_fail_and_say_so() {
     story(async |world| {
         let (ben, anna, room) = talk(world).await;

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 pub use super::usage::Usage;
+use super::{errors::refusal, signature::appsecret_proof, usage::usage};
 pub use super::{
-    errors::judge,
+    errors::{judge, judge_repeated},
     verdict::{Bucket, GraphError, Verdict},
 };
-use super::{errors::refusal, signature::appsecret_proof, usage::usage};
 use crate::{clock::Moment, secret::Secret};
 
 /// Meta's host answers in milliseconds or not at all.
