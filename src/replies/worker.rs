@@ -218,10 +218,10 @@ impl Worker for Sender {
         if self.under_way() >= BUSY {
             tokio::time::sleep(GATHER).await;
         }
-        let now = self.shared.outgoing.clock.now();
-        self.reap(now).await?;
-        // Waits while all places are taken.
+        self.reap(self.shared.outgoing.clock.now()).await?;
+        // Waits while all places are taken: for as long as a send may take, so a claim counts from afterwards.
         drop(self.free.acquire().await?);
+        let now = self.shared.outgoing.clock.now();
         let (jobs, look_at) = self.claim(now, self.free.available_permits()).await?;
         if let Some(at) = look_at {
             self.look_again(at, now);

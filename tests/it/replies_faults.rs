@@ -2,7 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use chatgate::simulator::Fault;
+use chatgate::{
+    crew::{Crew, Worker},
+    replies::{pacing::Limits, worker::Sender},
+    simulator::Fault,
+};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
@@ -325,6 +329,43 @@ async fn a_missing_permission_fails_the_message_and_is_told_once() {
         assert_eq!(after, before + 1);
         ben.replies(&room, "three").await;
         assert_eq!(seen(&anna), ["three"]);
+        world.expects_trouble.store(true, Ordering::Relaxed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_counts_from_when_there_is_a_place() {
+    story(async |world| {
+        let (ben, _, room) = talk(world).await;
+        let (other, _, others_room) = second_page(world, &ben).await;
+        let limits = Limits { at_once: 1, page_per_s: 300, page_media_per_s: 10, app_per_s: 2000, person_per_s: 10 };
+        let sender = Sender::new(world.outgoing.clone(), Crew::new(), limits, TimeDelta::seconds(20));
+        let write = async |room: &Value| {
+            let body = json!({ "content": { "kind": "text", "text": "hi" } });
+            ben.api.post(&format!("/rooms/{}/messages", id(room)), body).await.expect(201);
+        };
+        [PAGE_ID, other].iter().for_each(|it| world.simulator.set_hanging(it, true));
+        write(&room).await;
+        sender.step().await.unwrap();
+        write(&others_room).await;
+        // The only place is free 25 seconds after the worker began to wait for it.
+        let free = async {
+            world.clock.advance(TimeDelta::seconds(25));
+            world.simulator.set_hanging(PAGE_ID, false);
+        };
+        futures::join!(async { sender.step().await.unwrap() }, free);
+        let claimed_until: chrono::DateTime<chrono::Utc> =
+            sqlx::query_scalar("select claimed_until from outbox where state = 'sending'")
+                .fetch_one(&world.db)
+                .await
+                .unwrap();
+        let left = claimed_until - world.clock.now();
+        assert!(left > TimeDelta::seconds(20), "it may be sent for 20 seconds, and its claim lapses in {left}");
+        world.simulator.set_hanging(other, false);
+        while !sender.is_idle() {
+            tokio::task::yield_now().await;
+        }
         world.expects_trouble.store(true, Ordering::Relaxed);
     })
     .await;
