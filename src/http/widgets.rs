@@ -18,7 +18,8 @@ use crate::{
     widgets::{
         Widget, WidgetInput,
         apps::{self, Callback},
-        connect, health,
+        connect::{self, Token},
+        health,
         store::{self, StoredWidget},
     },
 };
@@ -89,11 +90,13 @@ pub async fn change(
     let stored = store::lock_widget(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mut input: WidgetInput = patched(serde_json::json!(stored.view().settings()), &patch)?;
     input.check()?;
-    let widget = connect::change(&mut tx, &app.seal, staff.tenant, stored, input, now).await?;
+    let (widget, token) = connect::change(&mut tx, &app.seal, staff.tenant, stored, input, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "widget.changed", id, now).await?;
     tx.commit().await?;
     app.settings_changed();
-    app.replies_may_go(staff.tenant, id).await;
+    if let Some(token) = token {
+        app.replies_may_go(staff.tenant, id, token).await;
+    }
     Ok(Json(widget))
 }
 
@@ -197,8 +200,8 @@ async fn look(app: &App, tenant: TenantId, id: WidgetId) -> Result<Widget, Probl
     }
     tx.commit().await?;
     app.ring_events(tenant);
-    if found.token_accepted == Some(true) {
-        app.replies_may_go(tenant, id).await;
+    if widget.page_token_is_dead && found.token_accepted == Some(true) {
+        app.replies_may_go(tenant, id, Token::Again).await;
     }
     Ok(view)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     World,
-    logs::APP_SECRET,
+    logs::{APP_SECRET, NEW_PAGE_TOKEN, PAGE_TOKEN},
     story,
     world::{APP_ID, Agent, Customer, PAGE_ID, id},
 };
@@ -76,6 +76,43 @@ async fn a_throttled_page_waits_as_long_as_meta_says_and_no_other_does() {
         world.pass(6).await;
         world.pass(1).await;
         assert_eq!(seen(&anna), ["one", "two"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_outlasts_settings_and_checks_and_ends_with_a_new_token() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.fail_next_sends(PAGE_ID, vec![Fault::Throttle { minutes: 20 }]);
+        ben.replies(&room, "one").await;
+        let path = format!("/widgets/{}", id(&world.widget));
+        let change = async |body: Value| {
+            world.admin.patch(&path, body).await.expect(200);
+            world.pass(30).await;
+        };
+        change(json!({ "color": "#102030" })).await;
+        change(json!({ "messenger": { "page_access_token": PAGE_TOKEN } })).await;
+        world.admin.act(&format!("{path}/check")).await.expect(200);
+        world.pass(30).await;
+        assert_eq!(seen(&anna), [""; 0], "asking on would lengthen the block");
+        world.simulator.set_token(PAGE_ID, NEW_PAGE_TOKEN);
+        change(json!({ "messenger": { "page_access_token": NEW_PAGE_TOKEN } })).await;
+        assert_eq!(seen(&anna), ["one"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_counts_again_lets_replies_go_at_once() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.kill_token(PAGE_ID);
+        ben.replies(&room, "one").await;
+        world.simulator.set_token(PAGE_ID, PAGE_TOKEN);
+        world.admin.act(&format!("/widgets/{}/check", id(&world.widget))).await.expect(200);
+        world.settle().await;
+        assert_eq!(seen(&anna), ["one"]);
     })
     .await;
 }
@@ -423,7 +460,7 @@ async fn replies_whose_window_closes_while_they_wait_for_a_token_fail_and_say_so
         assert_eq!(seen(&anna), [""; 0], "the Page takes messages in and sends none");
         world.pass(23 * 3600).await;
         // Both are still within what Anna's second message allows.
-        let token = crate::support::logs::NEW_PAGE_TOKEN;
+        let token = NEW_PAGE_TOKEN;
         world.simulator.set_token(PAGE_ID, token);
         let path = format!("/widgets/{}", id(&world.widget));
         world.admin.patch(&path, json!({ "messenger": { "page_access_token": token } })).await.expect(200);

@@ -9,6 +9,7 @@ use crate::{
     clock::Moment,
     ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
     rooms::{AuthorKind, receipts::Changed},
+    widgets::connect::Token,
 };
 
 /// A message that is due, locked, with all that decides whether it may go.
@@ -218,16 +219,25 @@ pub async fn postpone_page(
     Ok(())
 }
 
-/// A Page has been connected again: its replies may go at once.
-pub async fn release_page(db: &PgPool, tenant: TenantId, widget: WidgetId, now: Moment) -> sqlx::Result<()> {
+/// A Page has a token that works: its replies need not wait for one any more. A pause ends only with a new token: Meta lengthens a
+/// block for whoever calls on.
+pub async fn release_page(
+    db: &PgPool,
+    tenant: TenantId,
+    widget: WidgetId,
+    token: Token,
+    now: Moment,
+) -> sqlx::Result<()> {
     let mut tx = crate::db::begin(db).await?;
-    sqlx::query!(
-        "update widgets set paused_until = null where tenant_id = $1 and id = $2 and paused_until is not null",
-        tenant.0,
-        widget.0,
-    )
-    .execute(&mut *tx)
-    .await?;
+    if token == Token::New {
+        sqlx::query!(
+            "update widgets set paused_until = null where tenant_id = $1 and id = $2 and paused_until is not null",
+            tenant.0,
+            widget.0,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
     sqlx::query!(
         "update outbox set due_at = $3 where tenant_id = $1 and widget_id = $2 and state = 'due' and due_at > $3",
         tenant.0,
