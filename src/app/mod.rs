@@ -81,6 +81,18 @@ pub struct Workers {
 }
 
 impl Workers {
+    /// Applies what has come in, and nothing else. For tests, where nobody is hired.
+    ///
+    /// # Errors
+    /// The first failed step's.
+    pub async fn take_in(&self) -> anyhow::Result<()> {
+        self.strands.look_again();
+        for apply in &self.apply {
+            while apply.step().await? == Step::Worked {}
+        }
+        Ok(())
+    }
+
     /// Takes steps until nobody finds anything to do. For tests, where nobody is hired.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ const FIRST_PAUSE: TimeDelta = TimeDelta::minutes(1);
 const LIST_LENGTH: usize = 20;
 /// How far Meta's clock and ours may be apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(5);
+/// The list leaves out fractions of seconds.
+const WHOLE_SECOND: TimeDelta = TimeDelta::milliseconds(999);
 /// How late Meta may stamp what we gave up waiting for.
 const STAMPED_LATE: TimeDelta = TimeDelta::seconds(60);
 
@@ -68,9 +70,9 @@ async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
     };
     let now = outgoing.clock.now();
     match found {
-        Found::Sent(mid) => {
+        Found::Sent(mid, at) => {
             let mut tx = crate::db::begin(&outgoing.db).await?;
-            receipts::settle(&mut tx, it.tenant, it.message, &mid, None, now).await?;
+            receipts::settle(&mut tx, it.tenant, it.message, &mid, at, now).await?;
             doubts::delete_doubt(&mut tx, it.tenant, it.message).await?;
             tx.commit().await?;
             info!(message.id = %it.message, "message {} was in doubt and has been sent", it.message);
@@ -126,8 +128,8 @@ fn text_of(it: &Doubt) -> Option<String> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// It is there, under this id.
-    Sent(String),
+    /// It is there, under this id, and was sent no later than then.
+    Sent(String, Option<Moment>),
     /// The list reaches far enough back, and it is not there.
     Absent,
     /// There is more than one that it could be, or the list is too short.
@@ -152,7 +154,8 @@ fn find(
     });
     let reaches_back = list.len() < LIST_LENGTH || list.iter().any(|it| it.at().is_some_and(|at| at < between.0));
     match (ours.next(), ours.next()) {
-        (Some(only), None) => Found::Sent(only.id.clone()),
+        // Its time says whole seconds. What is read before is not read for certain, what is read after is.
+        (Some(only), None) => Found::Sent(only.id.clone(), only.at().map(|at| at + WHOLE_SECOND)),
         (None, _) if reaches_back => Found::Absent,
         _ => Found::Unclear,
     }
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_list_tells_whether_a_message_was_sent() {
-        let sent = || Found::Sent("m_1".to_owned());
+        let sent = || Found::Sent("m_1".to_owned(), Some(Moment::UNIX_EPOCH + TimeDelta::milliseconds(110_999)));
         check(&[listed("m_1", "page", 110, "yes ")], Some("yes"), &[], sent());
         check(&[listed("m_1", "page", 110, "")], None, &[], sent());
         check(&[], Some("yes"), &[], Found::Absent);

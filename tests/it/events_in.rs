@@ -28,7 +28,7 @@ async fn post(world: &World, body: &Value) {
     world.settle().await;
 }
 
-async fn tell_all(world: &World, items: &[Value]) {
+pub async fn tell_all(world: &World, items: &[Value]) {
     let time = world.clock.now().timestamp_millis();
     post(world, &json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": time, "messaging": items }] })).await;
 }

@@ -288,7 +288,8 @@ pub async fn lock_messages(tx: &mut PgConnection, claims: &[Claim], waits: bool)
     Ok(rows.into_iter().map(MessageId).collect())
 }
 
-/// Marks messages as accepted by the channel, unless an echo was quicker; which were not.
+/// Marks messages as accepted by the channel, unless an echo was quicker; which were not. A receipt that names one of them may have been
+/// quicker, too; its row goes with the echo, or with old age.
 pub async fn mark_sent(
     tx: &mut PgConnection,
     sent: &[(Claim, Option<String>)],
@@ -299,8 +300,18 @@ pub async fn mark_sent(
     }
     let rows = sqlx::query!(
         "update messages m
-        set status = 'sent', external_id = v.external_id, sent_at = coalesce(m.sent_at, $4), error = null
-        from unnest($1::uuid[], $2::uuid[], $3::text[]) as v (tenant_id, id, external_id)
+        set status = coalesce(e.kind, 'sent'), external_id = v.external_id, sent_at = coalesce(m.sent_at, $4), error = null,
+            delivered_at = coalesce(m.delivered_at, e.at), read_at = case when e.kind = 'read' then e.at else m.read_at end
+        from unnest($1::uuid[], $2::uuid[], $3::text[], $5::uuid[]) as v (tenant_id, id, external_id, widget_id)
+        left join lateral (
+            select kind, at
+            from early_changes
+            where tenant_id = v.tenant_id
+              and widget_id = v.widget_id
+              and external_id = v.external_id
+              and kind in ('delivered', 'read')
+            order by kind desc
+            limit 1) as e on true
         where m.tenant_id = v.tenant_id
           and m.id = v.id
           and m.direction = 'outbound'
@@ -311,6 +322,7 @@ pub async fn mark_sent(
         column!(sent, |it| it.0.message.0),
         column!(sent, |it| it.1.clone()) as &[Option<String>],
         now,
+        column!(sent, |it| it.0.widget.0),
     )
     .fetch_all(tx)
     .await?;
