@@ -37,7 +37,7 @@ use crate::{
     replies::{
         Outgoing,
         doubts::Doubts,
-        pacing::Limits,
+        pacing::{Limits, Pace},
         profiles::Profiles,
         typing::{Typing, Typist},
         worker::Sender,
@@ -182,6 +182,7 @@ impl Gateway {
             seal: seal.clone(),
             graph,
             media: media.clone(),
+            pace: Pace::new(limits),
         };
         let typing = Typing::default();
         let strands = Strands::new(APPLIERS);
@@ -190,7 +191,12 @@ impl Gateway {
             apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
             strands: strands.clone(),
             assign: Arc::new(Assigner::new(dispatch.clone(), clock.clone())),
-            send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
+            send: Arc::new(Sender::new(
+                outgoing.clone(),
+                crew.clone(),
+                settings.replies.at_once,
+                seconds(settings.graph.timeout_s),
+            )),
             profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
             files: Arc::new(Fetcher::new(db.clone(), bell.clone(), clock.clone(), media.clone(), crew.clone())),
             tidy: Arc::new(Tidier { db: db.clone(), clock: clock.clone(), media: media.clone() }),

@@ -27,6 +27,9 @@ impl From<ReactError> for Problem {
             ReactError::WindowClosed(shut) => window_closed(&shut),
             ReactError::Disconnected => Problem::of(problem::PAGE_DISCONNECTED),
             ReactError::Refused(words) => Problem::of(problem::GRAPH_REFUSED).detail(words),
+            ReactError::Later(wait) => Problem::of(problem::GRAPH_AWAY)
+                .detail("Facebook has asked for a pause of the Page, or the Page does not answer.")
+                .retry_after(wait.num_seconds().try_into().unwrap_or(0)),
             ReactError::Away => Problem::of(problem::GRAPH_AWAY).retry_after(5),
             ReactError::Seal(source) => Problem::internal(source),
             ReactError::Db(source) => source.into(),

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::{
-    channels::meta::graph::{Bucket, GraphError, Verdict, judge_repeated},
+    channels::meta::graph::{Bucket, GraphError, Usage, Verdict, judge_repeated},
     clock::Moment,
 };
 
@@ -18,6 +18,9 @@ const LONGEST_WAIT_MS: i64 = 60_000;
 const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(60);
 /// Longest such pause, and the pause after which a restricted Page or app is tried again.
 const LONG_PAUSE: TimeDelta = TimeDelta::minutes(15);
+/// Usage at which Meta stops us, and for how long if it does not say.
+const USED_UP_PERCENT: u64 = 100;
+const USED_UP_PAUSE: TimeDelta = TimeDelta::seconds(60);
 /// How often replies of a Page without a good token look whether their window is still open.
 pub const TOKEN_LOOK: TimeDelta = TimeDelta::seconds(60);
 
@@ -123,6 +126,15 @@ pub fn of(verdict: Verdict, attempts: i32, throttled: u32, now: Moment, chance: 
         }
         Verdict::Content { why } | Verdict::Fail { why } => (failed("send-failed", &why), vec![]),
     }
+}
+
+/// What is used up is left alone for as long as Meta says.
+pub fn used_up(usage: Usage, now: Moment) -> impl Iterator<Item = Effect> {
+    let buckets = [(Bucket::App, usage.app), (Bucket::Page, usage.page)];
+    buckets.into_iter().filter(|(_, load)| load.percent >= USED_UP_PERCENT).map(move |(bucket, load)| {
+        let pause = load.regain_after.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or(USED_UP_PAUSE);
+        Effect::Pause { bucket, until: now + pause }
+    })
 }
 
 /// The wait before the next try.

@@ -2,10 +2,12 @@
 //! background, one question a second and Page (Meta allows two), and only ever a question: nothing is sent from here.
 
 use chrono::TimeDelta;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::{
-    Outgoing, consequence,
+    Outgoing,
+    calls::{Call, NotNow},
+    consequence,
     store::doubts::{self, Doubt},
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
             send::{self, Prompts},
             window::AnswerPath,
         },
-        meta::graph::{Access, ListedMessage, Verdict},
+        meta::graph::{ListedMessage, Verdict},
     },
     clock::Moment,
     crew::{Step, Worker},
@@ -51,7 +53,17 @@ impl Worker for Doubts {
         let now = self.outgoing.clock.now();
         doubts::delete_settled(&self.outgoing.db, now).await?;
         let claimed = doubts::claim_doubts(&self.outgoing.db, now, now + FIRST_PAUSE, MOST_AT_ONCE).await?;
-        let looks = claimed.iter().map(|it| look(&self.outgoing, it));
+        let mut callable = Vec::new();
+        for it in claimed {
+            match Call::begin(&self.outgoing, it.tenant, &it.page) {
+                Ok(call) => callable.push((it, call)),
+                Err(NotNow::Later(at)) => doubts::put_back_doubt(&self.outgoing.db, &it, at).await?,
+                Err(NotNow::Seal(error)) => {
+                    error!(widget.id = %it.page.widget, error = %error, "the secrets of widget {} cannot be opened", it.page.widget);
+                }
+            }
+        }
+        let looks = callable.into_iter().map(async |(it, call)| look(&self.outgoing, &it, call).await);
         for result in futures::future::join_all(looks).await {
             result?;
         }
@@ -60,8 +72,8 @@ impl Worker for Doubts {
     }
 }
 
-async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
-    let found = match ask(outgoing, it).await? {
+async fn look(outgoing: &Outgoing, it: &Doubt, call: Call) -> anyhow::Result<()> {
+    let found = match ask(outgoing, it, call).await? {
         Ok(found) => found,
         Err(verdict) => {
             debug!(message.id = %it.message, verdict = ?verdict, "whether message {} was sent could not be asked", it.message);
@@ -105,10 +117,9 @@ async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<Result<Found, Verdict>> {
-    let keys = outgoing.open(it.tenant, &it.page)?;
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let list = match outgoing.graph.latest_messages(access, &it.page.page_id, &it.sender_id).await {
+async fn ask(outgoing: &Outgoing, it: &Doubt, call: Call) -> anyhow::Result<Result<Found, Verdict>> {
+    let answered = outgoing.graph.latest_messages(call.access(), &it.page.page_id, &it.sender_id).await;
+    let list = match call.end(answered).await {
         Ok(list) => list,
         Err(verdict) => return Ok(Err(verdict)),
     };

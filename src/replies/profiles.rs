@@ -7,13 +7,13 @@ use tracing::debug;
 
 use super::{
     Outgoing,
+    calls::{Call, NotNow},
     store::{self, Unasked},
 };
 use crate::{
     channels::{
         AttachmentKind,
         messenger::send::{self, SenderAction},
-        meta::graph::Access,
     },
     check::{self, MAX_NAME},
     crew::{Step, Worker},
@@ -28,6 +28,8 @@ use crate::{
 
 /// Profiles asked for in one step.
 const MOST_AT_ONCE: i64 = 8;
+/// How long a Page is left that has as many calls under way as it may.
+const BUSY: TimeDelta = TimeDelta::seconds(1);
 /// Waits after failures in a row; then it is left until the contact opens a room long after.
 const WAITS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::hours(6), TimeDelta::hours(24)];
 
@@ -48,20 +50,32 @@ impl Worker for Profiles {
         if claimed.is_empty() {
             return Ok(Step::Idle);
         }
-        let asked = claimed.iter().map(|it| ask(&self.outgoing, it));
-        for (it, result) in claimed.iter().zip(futures::future::join_all(asked).await) {
-            if let Err(error) = result {
-                debug!(contact.id = %it.contact, error = %format!("{error:#}"), "no profile for contact {}", it.contact);
+        let (mut later, mut callable) = (Vec::new(), Vec::new());
+        for it in claimed {
+            match Call::begin(&self.outgoing, it.tenant, &it.page) {
+                Ok(call) => callable.push((it, call)),
+                Err(NotNow::Later(at)) => later.push((it.tenant, it.contact, at.max(now + BUSY))),
+                Err(error @ NotNow::Seal(_)) => no_profile(&it, &error.into()),
             }
         }
+        store::put_back_unasked(&self.outgoing.db, &later).await?;
+        let asked = callable.into_iter().map(async |(it, call)| {
+            if let Err(error) = ask(&self.outgoing, &it, call).await {
+                no_profile(&it, &error);
+            }
+        });
+        futures::future::join_all(asked).await;
         Ok(Step::Worked)
     }
 }
 
-async fn ask(outgoing: &Outgoing, it: &Unasked) -> anyhow::Result<()> {
-    let keys = outgoing.open(it.tenant, &it.page)?;
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let (asked, now) = (outgoing.graph.profile(access, &it.sender_id).await, outgoing.clock.now());
+fn no_profile(it: &Unasked, error: &anyhow::Error) {
+    debug!(contact.id = %it.contact, error = %format!("{error:#}"), "no profile for contact {}", it.contact);
+}
+
+async fn ask(outgoing: &Outgoing, it: &Unasked, call: Call) -> anyhow::Result<()> {
+    let answered = outgoing.graph.profile(call.access(), &it.sender_id).await;
+    let (asked, now) = (call.end(answered).await, outgoing.clock.now());
     let profile = match asked {
         Ok(Some(profile)) => profile,
         // There is none, or we may not see it: asking again soon would not help.
@@ -106,10 +120,9 @@ fn clean(name: &str) -> String {
 pub async fn act(outgoing: &Outgoing, tenant: TenantId, room: RoomId, action: SenderAction) {
     let tried = async {
         let Some((sender, page)) = store::find_page(&outgoing.db, tenant, room).await? else { return Ok(()) };
-        let keys = outgoing.open(tenant, &page)?;
-        let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-        let sent = outgoing.graph.act(access, &page.page_id, &send::action(&sender, action)).await;
-        sent.map_err(|verdict| anyhow::anyhow!("{verdict:?}"))
+        let call = Call::begin(outgoing, tenant, &page)?;
+        let answered = outgoing.graph.act(call.access(), &page.page_id, &send::action(&sender, action)).await;
+        call.end(answered).await.map_err(|verdict| anyhow::anyhow!("{verdict:?}"))
     };
     if let Err(error) = tried.await {
         debug!(room.id = %room, error = %format!("{error:#}"), "a sign of life to room {room} failed");

@@ -1,14 +1,17 @@
 //! The Page's reaction to a message: one emoji, replaced by the next. Asked of the channel at once; who reacts sees whether it worked.
 
+use chrono::TimeDelta;
 use serde_json::json;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Outgoing, store, write::WindowShut};
+use super::{
+    Outgoing,
+    calls::{Call, NotNow},
+    store,
+    write::WindowShut,
+};
 use crate::{
-    channels::{
-        messenger::send,
-        meta::graph::{Access, Verdict},
-    },
+    channels::{messenger::send, meta::graph::Verdict},
     clock::Moment,
     db::bell::Topic,
     ids::TenantId,
@@ -44,6 +47,9 @@ pub enum ReactError {
     /// The channel does not answer.
     #[error("the channel does not answer")]
     Away,
+    /// The Page may not be called for so long.
+    #[error("the Page may not be called for {0}")]
+    Later(TimeDelta),
     /// A secret does not open.
     #[error("the Page's secrets do not open")]
     Seal(#[from] crate::seal::SealError),
@@ -85,10 +91,12 @@ pub async fn react(
     }
     let (sender, page) =
         store::find_page(&outgoing.db, tenant, message.room_id).await?.ok_or(ReactError::Disconnected)?;
-    let keys = outgoing.open(tenant, &page)?;
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let body = send::reaction(&sender, mid, emoji);
-    outgoing.graph.act(access, &page.page_id, &body).await.map_err(|it| refusal(it, room, now))?;
+    let call = Call::begin(outgoing, tenant, &page).map_err(|why| match why {
+        NotNow::Later(at) => ReactError::Later(at - now),
+        NotNow::Seal(error) => error.into(),
+    })?;
+    let answered = outgoing.graph.act(call.access(), &page.page_id, &send::reaction(&sender, mid, emoji)).await;
+    call.end(answered).await.map_err(|it| refusal(it, room, now))?;
     let mut tx = crate::db::begin(&outgoing.db).await?;
     let added = emoji.map(|emoji| json!({ "by": "page", "emoji": emoji }));
     rooms::store::files::mark_reaction(&mut tx, tenant, message.id, "page", added.as_ref()).await?;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use chatgate::{
     crew::{Crew, Worker},
-    replies::{pacing::Limits, worker::Sender},
+    replies::worker::Sender,
     simulator::Fault,
 };
 use chrono::TimeDelta;
@@ -20,12 +20,8 @@ use crate::{
     },
 };
 
-/// Those of the configuration.
-const LIMITS: Limits =
-    Limits { at_once: 512, page_per_s: 300, page_media_per_s: 10, app_per_s: 2000, person_per_s: 10 };
-
 /// Anna has written, Ben has her room.
-async fn talk(world: &World) -> (Agent<'_>, Customer<'_>, Value) {
+pub async fn talk(world: &World) -> (Agent<'_>, Customer<'_>, Value) {
     let ben = world.agent("Ben").await.ready().await;
     let anna = world.customer("Anna");
     anna.says("hello").await;
@@ -34,11 +30,11 @@ async fn talk(world: &World) -> (Agent<'_>, Customer<'_>, Value) {
 }
 
 /// What the customer has seen of what the agent wrote.
-fn seen(anna: &Customer<'_>) -> Vec<String> {
+pub fn seen(anna: &Customer<'_>) -> Vec<String> {
     anna.sees()[1..].to_vec()
 }
 
-async fn last(ben: &Agent<'_>, room: &Value) -> Value {
+pub async fn last(ben: &Agent<'_>, room: &Value) -> Value {
     ben.reads(room).await.pop().unwrap()
 }
 
@@ -51,7 +47,7 @@ async fn health(world: &World) -> Value {
 }
 
 /// A second Page of the same app with a customer who has written to it; the customer's id and their room.
-async fn second_page(world: &World, ben: &Agent<'_>) -> (&'static str, String, Value) {
+pub async fn second_page(world: &World, ben: &Agent<'_>) -> (&'static str, String, Value) {
     const OTHER: &str = "1002003004006";
     world.simulator.add_page(APP_ID, OTHER, "Other Page", "EAAother-page-token");
     let messenger = json!({ "app_id": APP_ID, "app_secret": APP_SECRET, "page_access_token": "EAAother-page-token", "page_id": OTHER });
@@ -383,8 +379,7 @@ async fn a_claim_counts_from_when_there_is_a_place() {
     story(async |world| {
         let (ben, _, room) = talk(world).await;
         let (other, _, others_room) = second_page(world, &ben).await;
-        let limits = Limits { at_once: 1, ..LIMITS };
-        let sender = Sender::new(world.outgoing.clone(), Crew::new(), limits, TimeDelta::seconds(20));
+        let sender = Sender::new(world.outgoing.clone(), Crew::new(), 1, TimeDelta::seconds(20));
         let write = async |room: &Value| {
             let body = json!({ "content": { "kind": "text", "text": "hi" } });
             ben.api.post(&format!("/rooms/{}/messages", id(room)), body).await.expect(201);
@@ -578,7 +573,7 @@ async fn a_receipt_that_names_a_message_may_overtake_the_answer_to_its_send() {
         world.simulator.fail_next_sends(PAGE_ID, vec![Fault::Slow { ms: 1500 }]);
         let body = json!({ "content": { "kind": "text", "text": "one" } });
         ben.api.post(&format!("/rooms/{}/messages", id(&room)), body).await.expect(201);
-        let sender = Sender::new(world.outgoing.clone(), Crew::new(), LIMITS, TimeDelta::seconds(20));
+        let sender = Sender::new(world.outgoing.clone(), Crew::new(), 512, TimeDelta::seconds(20));
         sender.step().await.unwrap();
         // The receipt comes and is applied while the answer is on its way.
         let applied = async || {

@@ -93,7 +93,8 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
             returning d.*
         )
         select d.tenant_id, d.message_id, d.sent_after, d.sent_before, d.attempts, d.widget_id, m.room_id, m.content, c.sender_id,
-            w.page_id as "page_id!", w.page_token as "page_token!", a.tenant_id as app_owner, a.id as app_id, a.app_secret
+            w.page_id as "page_id!", w.page_token as "page_token!", a.tenant_id as app_owner, a.id as app_id, a.app_secret,
+            greatest(w.paused_until, a.paused_until) as paused_until
         from claimed d
         join messages m on m.tenant_id = d.tenant_id and m.id = d.message_id
         join rooms r on r.tenant_id = m.tenant_id and r.id = m.room_id
@@ -122,9 +123,24 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
             app_owner: TenantId(it.app_owner),
             app: MetaAppId(it.app_id),
             app_secret: it.app_secret,
+            paused_until: it.paused_until,
         },
     });
     Ok(doubts.collect())
+}
+
+/// A claimed doubt whose Page may not be called now: looked at then, as if it had not been claimed.
+pub async fn put_back_doubt(db: &PgPool, it: &Doubt, look_at: Moment) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update doubts set look_at = $3, attempts = $4 where tenant_id = $1 and message_id = $2",
+        it.tenant.0,
+        it.message.0,
+        look_at,
+        it.attempts,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Which of these channel ids belong to messages we have.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::SealedPage;
 use crate::{
-    channels::{messenger::window::Opened, meta::graph::Bucket},
+    channels::messenger::window::Opened,
     clock::Moment,
     ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
     rooms::{AuthorKind, receipts::Changed},
@@ -107,6 +107,7 @@ pub async fn lock_due(
             app_owner: TenantId(it.app_owner),
             app: MetaAppId(it.app_id),
             app_secret: it.app_secret,
+            paused_until: it.paused_until,
         });
         Due {
             tenant: TenantId(it.tenant_id),
@@ -421,41 +422,40 @@ pub async fn list_orphaned(db: &PgPool, now: Moment, limit: i64) -> sqlx::Result
     Ok(claims.collect())
 }
 
-/// Stops a bucket until then; never makes a pause shorter.
-pub async fn mark_paused(db: &PgPool, it: &Due, bucket: Bucket, until: Moment) -> sqlx::Result<()> {
-    match bucket {
-        Bucket::Page => {
-            sqlx::query!(
-                "update widgets set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
-                it.tenant.0,
-                it.widget.0,
-                until,
-            )
-            .execute(db)
-            .await?;
-        }
-        Bucket::App => {
-            let owner = it.page.as_ref().map_or(it.tenant, |page| page.app_owner);
-            sqlx::query!(
-                "update meta_apps set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
-                owner.0,
-                it.app.0,
-                until,
-            )
-            .execute(db)
-            .await?;
-        }
-        Bucket::Person => {
-            sqlx::query!(
-                "update contacts set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
-                it.tenant.0,
-                it.contact.0,
-                until,
-            )
-            .execute(db)
-            .await?;
-        }
-    }
+/// Who is left alone for a while.
+#[derive(Clone, Copy, Debug)]
+pub enum Paused {
+    /// A Page.
+    Page(TenantId, WidgetId),
+    /// An app of this owner, with all its Pages.
+    App(TenantId, MetaAppId),
+    /// A person on a Page.
+    Person(TenantId, ContactId),
+}
+
+/// Leaves somebody alone until then; never makes a pause shorter.
+pub async fn mark_paused(db: &PgPool, who: Paused, until: Moment) -> sqlx::Result<()> {
+    let done = match who {
+        Paused::Page(tenant, widget) => sqlx::query!(
+            "update widgets set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+            tenant.0,
+            widget.0,
+            until,
+        ),
+        Paused::App(owner, app) => sqlx::query!(
+            "update meta_apps set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+            owner.0,
+            app.0,
+            until,
+        ),
+        Paused::Person(tenant, contact) => sqlx::query!(
+            "update contacts set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+            tenant.0,
+            contact.0,
+            until,
+        ),
+    };
+    done.execute(db).await?;
     Ok(())
 }
 
