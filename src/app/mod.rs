@@ -107,6 +107,10 @@ impl Workers {
                 worked |= apply.step().await? == Step::Worked;
             }
             worked |= self.profiles.step().await? == Step::Worked;
+            while !self.profiles.is_idle() {
+                worked = true;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             worked |= self.files.step().await? == Step::Worked;
             while !self.files.is_idle() {
                 worked = true;
@@ -115,6 +119,10 @@ impl Workers {
             worked |= self.tidy.step().await? == Step::Worked;
             worked |= self.typist.step().await? == Step::Worked;
             worked |= self.doubts.step().await? == Step::Worked;
+            while !(self.typist.is_idle() && self.doubts.is_idle()) {
+                worked = true;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             worked |= self.windows.step().await? == Step::Worked;
             worked |= self.watch.step().await? == Step::Worked;
             worked |= self.assign.step().await? == Step::Worked;
@@ -197,11 +205,11 @@ impl Gateway {
                 settings.replies.at_once,
                 seconds(settings.graph.timeout_s),
             )),
-            profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
+            profiles: Arc::new(Profiles::new(outgoing.clone(), crew.clone())),
             files: Arc::new(Fetcher::new(db.clone(), bell.clone(), clock.clone(), media.clone(), crew.clone())),
             tidy: Arc::new(Tidier { db: db.clone(), clock: clock.clone(), media: media.clone() }),
-            typist: Arc::new(Typist { outgoing: outgoing.clone(), typing: typing.clone() }),
-            doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
+            typist: Arc::new(Typist::new(outgoing.clone(), typing.clone(), crew.clone())),
+            doubts: Arc::new(Doubts::new(outgoing.clone(), crew.clone())),
             windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch { dispatch: dispatch.clone(), clock: clock.clone() }),
             timers: Arc::new(Timers { dispatch: dispatch.clone(), clock: clock.clone() }),
@@ -235,8 +243,7 @@ impl Gateway {
         }
         self.crew.hire(Arc::clone(&self.workers.assign), Some(bell.changes(Work::Queues)));
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
-        // Rung when items have been applied: then there may be new contacts.
-        self.crew.hire(Arc::clone(&self.workers.profiles), None);
+        self.crew.hire(Arc::clone(&self.workers.profiles), Some(self.workers.profiles.changes()));
         self.crew.hire(Arc::clone(&self.workers.files), Some(self.workers.files.changes()));
         self.crew.hire(Arc::clone(&self.workers.tidy), None);
         self.crew.hire(Arc::clone(&self.workers.typist), Some(self.app.typing.changes()));

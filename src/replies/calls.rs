@@ -1,6 +1,15 @@
 //! Calls to a Page that are no messages: signs of life, reactions, profiles, questions. Here is decided whether a Page may be called now,
 //! and here its answers are heeded: none of them may go on where a send stops, for Meta lengthens a block for whoever calls on.
 
+use std::{
+    collections::HashMap,
+    future::Future,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
 use super::{
     Outgoing, PageKeys, consequence, effects,
     pacing::{Ended, Turn, not_before},
@@ -10,6 +19,7 @@ use super::{
 use crate::{
     channels::meta::graph::{Access, Answered, Usage, Verdict},
     clock::Moment,
+    crew::Crew,
     ids::TenantId,
 };
 
@@ -81,4 +91,68 @@ impl Drop for Call {
             pacer.end_call(self.page.app, self.page.widget, Ended::NotSent, Usage::default(), now);
         }
     }
+}
+
+/// What a worker has under way for each Page (or room), so that nobody waits for one that does not answer.
+pub(super) struct UnderWay<K> {
+    crew: Crew,
+    counts: Arc<Mutex<HashMap<K, usize>>>,
+    changed: watch::Sender<()>,
+}
+
+impl<K: Copy + Eq + Hash + Send + 'static> UnderWay<K> {
+    /// Nothing; `changed` rings when something has ended.
+    pub fn new(crew: Crew, changed: watch::Sender<()>) -> Self {
+        Self { crew, counts: Arc::default(), changed }
+    }
+
+    /// Rings when something has ended.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// How much there is in all.
+    pub fn count(&self) -> usize {
+        lock(&self.counts).values().sum()
+    }
+
+    /// Who has at least so much.
+    pub fn with(&self, count: usize) -> Vec<K> {
+        lock(&self.counts).iter().filter(|it| *it.1 >= count).map(|it| *it.0).collect()
+    }
+
+    /// Does something in the background.
+    pub fn spawn(&self, key: K, work: impl Future<Output = ()> + Send + 'static) {
+        *lock(&self.counts).entry(key).or_default() += 1;
+        let one = One { key, counts: Arc::clone(&self.counts), changed: self.changed.clone() };
+        self.crew.spawn(async move {
+            let _one = one;
+            work.await;
+        });
+    }
+}
+
+/// One of those under way; also if it panics.
+struct One<K: Copy + Eq + Hash> {
+    key: K,
+    counts: Arc<Mutex<HashMap<K, usize>>>,
+    changed: watch::Sender<()>,
+}
+
+impl<K: Copy + Eq + Hash> Drop for One<K> {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.counts);
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+        drop(counts);
+        self.changed.send_replace(());
+    }
+}
+
+fn lock<K>(counts: &Mutex<HashMap<K, usize>>) -> MutexGuard<'_, HashMap<K, usize>> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,11 +2,12 @@
 //! background, one question a second and Page (Meta allows two), and only ever a question: nothing is sent from here.
 
 use chrono::TimeDelta;
+use tokio::sync::watch;
 use tracing::{debug, error, info};
 
 use super::{
     Outgoing,
-    calls::{Call, NotNow},
+    calls::{Call, NotNow, UnderWay},
     consequence,
     store::doubts::{self, Doubt},
 };
@@ -20,12 +21,13 @@ use crate::{
         meta::graph::{ListedMessage, Verdict},
     },
     clock::Moment,
-    crew::{Step, Worker},
+    crew::{Crew, Step, Worker},
     db::bell::Topic,
+    ids::WidgetId,
     rooms::receipts::{self, Changed},
 };
 
-/// Doubts looked at in one step, each of another Page.
+/// Doubts that one step begins to look at, each of another Page.
 const MOST_AT_ONCE: i64 = 16;
 /// Looks before a doubt is left to people.
 const LOOKS: i32 = 4;
@@ -42,8 +44,22 @@ const STAMPED_LATE: TimeDelta = TimeDelta::seconds(60);
 
 /// The worker that asks.
 pub struct Doubts {
-    /// What it works with.
-    pub outgoing: Outgoing,
+    outgoing: Outgoing,
+    under_way: UnderWay<WidgetId>,
+}
+
+impl Doubts {
+    /// Asks in the background; `crew` waits for that at its end.
+    #[must_use]
+    pub fn new(outgoing: Outgoing, crew: Crew) -> Self {
+        Self { outgoing, under_way: UnderWay::new(crew, watch::Sender::default()) }
+    }
+
+    /// Nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.under_way.count() == 0
+    }
 }
 
 impl Worker for Doubts {
@@ -52,20 +68,23 @@ impl Worker for Doubts {
     async fn step(&self) -> anyhow::Result<Step> {
         let now = self.outgoing.clock.now();
         doubts::delete_settled(&self.outgoing.db, now).await?;
-        let claimed = doubts::claim_doubts(&self.outgoing.db, now, now + FIRST_PAUSE, MOST_AT_ONCE).await?;
-        let mut callable = Vec::new();
+        let busy = self.under_way.with(1);
+        let claimed = doubts::claim_doubts(&self.outgoing.db, now, now + FIRST_PAUSE, &busy, MOST_AT_ONCE).await?;
         for it in claimed {
             match Call::begin(&self.outgoing, it.tenant, &it.page) {
-                Ok(call) => callable.push((it, call)),
+                Ok(call) => {
+                    let outgoing = self.outgoing.clone();
+                    self.under_way.spawn(it.page.widget, async move {
+                        if let Err(error) = look(&outgoing, &it, call).await {
+                            error!(message.id = %it.message, error = %format!("{error:#}"), "what became of message {} could not be noted", it.message);
+                        }
+                    });
+                }
                 Err(NotNow::Later(at)) => doubts::put_back_doubt(&self.outgoing.db, &it, at).await?,
                 Err(NotNow::Seal(error)) => {
                     error!(widget.id = %it.page.widget, error = %error, "the secrets of widget {} cannot be opened", it.page.widget);
                 }
             }
-        }
-        let looks = callable.into_iter().map(async |(it, call)| look(&self.outgoing, &it, call).await);
-        for result in futures::future::join_all(looks).await {
-            result?;
         }
         // Idle whatever was done: the poll is the pace that Meta allows.
         Ok(Step::Idle)

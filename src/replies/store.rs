@@ -118,20 +118,26 @@ pub struct Unasked {
     pub page: SealedPage,
 }
 
-/// Claims contacts whose profile was never asked for, or is due again. Whoever dies with the claim, or finds the Page without a token,
-/// leaves them due at `again_at`.
-pub async fn claim_unasked(db: &PgPool, now: Moment, again_at: Moment, limit: i64) -> sqlx::Result<Vec<Unasked>> {
+/// Claims contacts whose profile was never asked for, or is due again, but none of the `busy` Pages. Whoever dies with the claim, or
+/// finds the Page without a token, leaves them due at `again_at`.
+pub async fn claim_unasked(
+    db: &PgPool,
+    now: Moment,
+    again_at: Moment,
+    busy: &[WidgetId],
+    limit: i64,
+) -> sqlx::Result<Vec<Unasked>> {
     let rows = sqlx::query!(
         r#"with wanted as (
             (select tenant_id, id
              from contacts
-             where profile_at is null and last_inbound_at is not null
+             where profile_at is null and last_inbound_at is not null and widget_id <> all($4)
              order by created_at
              limit $3)
             union all
             (select tenant_id, id
              from contacts
-             where profile_due_at <= $1
+             where profile_due_at <= $1 and widget_id <> all($4)
              order by profile_due_at
              limit $3)
         ), locked as (
@@ -157,6 +163,7 @@ pub async fn claim_unasked(db: &PgPool, now: Moment, again_at: Moment, limit: i6
         now,
         again_at,
         limit,
+        &busy.iter().map(|it| it.0).collect::<Vec<_>>(),
     )
     .fetch_all(db)
     .await?;

@@ -1,10 +1,22 @@
 //! Calls that are no messages: they stop where sends stop, and a Page that hangs holds up nobody else.
 
-use chatgate::simulator::Fault;
+use std::{sync::atomic::Ordering, time::Duration};
+
+use chatgate::{
+    crew::{Crew, Worker},
+    ids::{RoomId, TenantId},
+    replies::{
+        doubts::Doubts,
+        profiles::Profiles,
+        typing::{Typing, Typist},
+    },
+    simulator::Fault,
+};
+use chrono::TimeDelta;
 use serde_json::json;
 
 use crate::{
-    replies_faults::{last, seen, talk},
+    replies_faults::{last, second_page, seen, talk},
     support::{
         story,
         world::{PAGE_ID, id},
@@ -61,6 +73,111 @@ async fn what_a_sign_of_life_uses_up_stops_sends_too() {
         world.pass(61).await;
         world.pass(1).await;
         assert_eq!(seen(&anna), ["one"]);
+    })
+    .await;
+}
+
+/// Somebody waits for this at most: a Page that hangs does so for twice as long.
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_page_that_hangs_holds_up_nobodys_name() {
+    story(async |world| {
+        let (ben, _, _) = talk(world).await;
+        for _ in 0..12 {
+            world.customer("Carl").says("hello").await;
+        }
+        // The newest of all.
+        let (_, otto, _) = second_page(world, &ben).await;
+        let forget = "update contacts
+            set profile_at = null, profile_due_at = null, name = null, first_name = null, profile_name = null, profile_first_name = null";
+        sqlx::query(forget).execute(&world.db).await.unwrap();
+        world.simulator.set_hanging(PAGE_ID, true);
+        let profiles = Profiles::new(world.outgoing.clone(), Crew::new());
+        let is_known = async || {
+            let name = sqlx::query_scalar("select name is not null from contacts where sender_id = $1").bind(&otto);
+            name.fetch_one(&world.db).await.unwrap()
+        };
+        let asked = async {
+            while !is_known().await {
+                profiles.step().await.unwrap();
+            }
+        };
+        tokio::time::timeout(SOON, asked).await.expect("another Page's contact waits");
+        world.simulator.set_hanging(PAGE_ID, false);
+        while !profiles.is_idle() {
+            tokio::task::yield_now().await;
+        }
+        // After so many silences the others are left alone for a while, and then asked for, first one by one.
+        world.pass(3600).await;
+        for _ in 0..12 {
+            world.pass(2).await;
+        }
+        let nameless = "select count(*) from contacts where name is null";
+        let nameless: i64 = sqlx::query_scalar(nameless).fetch_one(&world.db).await.unwrap();
+        assert_eq!(nameless, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_that_hangs_holds_up_nobodys_dots() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let (other, otto, others_room) = second_page(world, &ben).await;
+        let (typing, tenant) = (Typing::default(), TenantId(id(&world.tenant).parse().unwrap()));
+        let [room, others_room] = [room, others_room].map(|it| RoomId(id(&it).parse().unwrap()));
+        let typist = Typist::new(world.outgoing.clone(), typing.clone(), Crew::new());
+        world.simulator.set_hanging(PAGE_ID, true);
+        typing.begin(tenant, room, world.clock.now());
+        typist.step().await.unwrap();
+        typing.end(tenant, room);
+        typing.begin(tenant, others_room, world.clock.now());
+        let shown = async {
+            while !world.simulator.actions(other, &otto).contains(&"typing_on".to_owned()) {
+                typist.step().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, shown).await.expect("another Page's contact sees no dots");
+        world.simulator.set_hanging(PAGE_ID, false);
+        let ended = async {
+            while !world.simulator.actions(PAGE_ID, &anna.psid).contains(&"typing_off".to_owned()) {
+                typist.step().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, ended).await.expect("what came after the one that hung");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_that_hangs_holds_up_nobodys_doubt() {
+    story(async |world| {
+        let (ben, _, room) = talk(world).await;
+        let (other, _, others_room) = second_page(world, &ben).await;
+        for page in [PAGE_ID, other] {
+            world.simulator.fail_next_sends(page, vec![Fault::DropBeforeSending]);
+        }
+        ben.replies(&room, "lost").await;
+        ben.replies(&others_room, "lost, too").await;
+        assert_eq!(last(&ben, &others_room).await["status"], "uncertain");
+        world.simulator.set_hanging(PAGE_ID, true);
+        world.clock.advance(TimeDelta::seconds(61));
+        let doubts = Doubts::new(world.outgoing.clone(), Crew::new());
+        let asked = async {
+            while last(&ben, &others_room).await["status"] != "failed" {
+                doubts.step().await.unwrap();
+            }
+        };
+        tokio::time::timeout(SOON, asked).await.expect("another Page's doubt waits");
+        assert_eq!(last(&ben, &room).await["status"], "uncertain");
+        world.simulator.set_hanging(PAGE_ID, false);
+        while !doubts.is_idle() {
+            tokio::task::yield_now().await;
+        }
+        world.expects_trouble.store(true, Ordering::Relaxed);
     })
     .await;
 }

@@ -75,14 +75,20 @@ pub async fn delete_settled(db: &PgPool, now: Moment) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Claims doubts that are due, one of each Page at most; nobody else gets them before `again_at`.
-pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64) -> sqlx::Result<Vec<Doubt>> {
+/// Claims doubts that are due, one of each Page at most and none of the `busy` ones; nobody else gets them before `again_at`.
+pub async fn claim_doubts(
+    db: &PgPool,
+    now: Moment,
+    again_at: Moment,
+    busy: &[WidgetId],
+    limit: i64,
+) -> sqlx::Result<Vec<Doubt>> {
     let rows = sqlx::query!(
         r#"with first as (
             select distinct on (d.tenant_id, d.widget_id) d.tenant_id, d.message_id
             from doubts d
             join widgets w on w.tenant_id = d.tenant_id and w.id = d.widget_id
-            where d.look_at <= $1 and w.page_token_state = 'ok' and w.page_token is not null
+            where d.look_at <= $1 and d.widget_id <> all($4) and w.page_token_state = 'ok' and w.page_token is not null
             order by d.tenant_id, d.widget_id, d.look_at
             limit $3
         ), claimed as (
@@ -104,6 +110,7 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
         now,
         again_at,
         limit,
+        &busy.iter().map(|it| it.0).collect::<Vec<_>>(),
     )
     .fetch_all(db)
     .await?;
