@@ -37,7 +37,7 @@ use crate::{
     replies::{
         Outgoing,
         doubts::Doubts,
-        pacing::Limits,
+        pacing::{Limits, Pace},
         profiles::Profiles,
         typing::{Typing, Typist},
         worker::Sender,
@@ -81,6 +81,18 @@ pub struct Workers {
 }
 
 impl Workers {
+    /// Applies what has come in, and nothing else. For tests, where nobody is hired.
+    ///
+    /// # Errors
+    /// The first failed step's.
+    pub async fn take_in(&self) -> anyhow::Result<()> {
+        self.strands.look_again();
+        for apply in &self.apply {
+            while apply.step().await? == Step::Worked {}
+        }
+        Ok(())
+    }
+
     /// Takes steps until nobody finds anything to do. For tests, where nobody is hired.
     ///
     /// # Errors
@@ -95,6 +107,10 @@ impl Workers {
                 worked |= apply.step().await? == Step::Worked;
             }
             worked |= self.profiles.step().await? == Step::Worked;
+            while !self.profiles.is_idle() {
+                worked = true;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             worked |= self.files.step().await? == Step::Worked;
             while !self.files.is_idle() {
                 worked = true;
@@ -103,6 +119,10 @@ impl Workers {
             worked |= self.tidy.step().await? == Step::Worked;
             worked |= self.typist.step().await? == Step::Worked;
             worked |= self.doubts.step().await? == Step::Worked;
+            while !(self.typist.is_idle() && self.doubts.is_idle()) {
+                worked = true;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             worked |= self.windows.step().await? == Step::Worked;
             worked |= self.watch.step().await? == Step::Worked;
             worked |= self.assign.step().await? == Step::Worked;
@@ -170,6 +190,7 @@ impl Gateway {
             seal: seal.clone(),
             graph,
             media: media.clone(),
+            pace: Pace::new(limits),
         };
         let typing = Typing::default();
         let strands = Strands::new(APPLIERS);
@@ -178,12 +199,17 @@ impl Gateway {
             apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
             strands: strands.clone(),
             assign: Arc::new(Assigner::new(dispatch.clone(), clock.clone())),
-            send: Arc::new(Sender::new(outgoing.clone(), crew.clone(), limits, seconds(settings.graph.timeout_s))),
-            profiles: Arc::new(Profiles { outgoing: outgoing.clone() }),
+            send: Arc::new(Sender::new(
+                outgoing.clone(),
+                crew.clone(),
+                settings.replies.at_once,
+                seconds(settings.graph.timeout_s),
+            )),
+            profiles: Arc::new(Profiles::new(outgoing.clone(), crew.clone())),
             files: Arc::new(Fetcher::new(db.clone(), bell.clone(), clock.clone(), media.clone(), crew.clone())),
             tidy: Arc::new(Tidier { db: db.clone(), clock: clock.clone(), media: media.clone() }),
-            typist: Arc::new(Typist { outgoing: outgoing.clone(), typing: typing.clone() }),
-            doubts: Arc::new(Doubts { outgoing: outgoing.clone() }),
+            typist: Arc::new(Typist::new(outgoing.clone(), typing.clone(), crew.clone())),
+            doubts: Arc::new(Doubts::new(outgoing.clone(), crew.clone())),
             windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch::new(dispatch.clone(), clock.clone())),
             timers: Arc::new(Timers { dispatch: dispatch.clone(), clock: clock.clone() }),
@@ -217,8 +243,7 @@ impl Gateway {
         }
         self.crew.hire(Arc::clone(&self.workers.assign), Some(bell.changes(Work::Queues)));
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
-        // Rung when items have been applied: then there may be new contacts.
-        self.crew.hire(Arc::clone(&self.workers.profiles), None);
+        self.crew.hire(Arc::clone(&self.workers.profiles), Some(self.workers.profiles.changes()));
         self.crew.hire(Arc::clone(&self.workers.files), Some(self.workers.files.changes()));
         self.crew.hire(Arc::clone(&self.workers.tidy), None);
         self.crew.hire(Arc::clone(&self.workers.typist), Some(self.app.typing.changes()));

@@ -88,7 +88,7 @@ impl From<Barred> for Problem {
 }
 
 /// What is closed, until when it was open, and what is still allowed.
-fn window_closed(shut: &WindowShut) -> Problem {
+pub(super) fn window_closed(shut: &WindowShut) -> Problem {
     let (detail, allowed) = match shut.people_until {
         Some(until) => {
             (format!("Only what a person writes may still go out, until {}.", clock::show(until)), vec!["human_agent"])

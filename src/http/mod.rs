@@ -70,6 +70,7 @@ use crate::{
     replies::{self, Outgoing, profiles, together::Replies, typing::Typing},
     rooms::events::shown,
     seal::SealKey,
+    widgets::connect::Token,
 };
 
 /// Largest body of an ordinary door; webhooks have their own limit.
@@ -202,8 +203,9 @@ impl App {
     }
 
     /// Replies that waited for a Page's token may go out now.
-    pub async fn replies_may_go(&self, tenant: TenantId, widget: WidgetId) {
-        if let Err(error) = replies::store::send::release_page(&self.db, tenant, widget, self.clock.now()).await {
+    pub async fn replies_may_go(&self, tenant: TenantId, widget: WidgetId, token: Token) {
+        let now = self.clock.now();
+        if let Err(error) = replies::store::send::release_page(&self.db, tenant, widget, token, now).await {
             tracing::warn!(widget.id = %widget, error = %error, "the replies of widget {widget} go out a minute later");
         }
         self.bell.ring(Topic::Outbox);

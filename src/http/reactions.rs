@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::{
     App, Shown,
     extract::{Json as Body, Path},
+    messages::window_closed,
     problem::{self, Problem},
     rooms::lock_answered,
 };
@@ -23,9 +24,12 @@ impl From<ReactError> for Problem {
             ReactError::NoEmoji => Problem::field("/emoji", "must be one emoji"),
             ReactError::Unknown => Problem::of(problem::CONFLICT)
                 .detail("Messenger does not know this message: it is a note, or was not sent"),
-            ReactError::WindowClosed => Problem::of(problem::WINDOW_CLOSED),
+            ReactError::WindowClosed(shut) => window_closed(&shut),
             ReactError::Disconnected => Problem::of(problem::PAGE_DISCONNECTED),
             ReactError::Refused(words) => Problem::of(problem::GRAPH_REFUSED).detail(words),
+            ReactError::Later(wait) => Problem::of(problem::GRAPH_AWAY)
+                .detail("Facebook has asked for a pause of the Page, or the Page does not answer.")
+                .retry_after(wait.num_seconds().try_into().unwrap_or(0)),
             ReactError::Away => Problem::of(problem::GRAPH_AWAY).retry_after(5),
             ReactError::Seal(source) => Problem::internal(source),
             ReactError::Db(source) => source.into(),

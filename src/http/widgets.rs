@@ -18,7 +18,8 @@ use crate::{
     widgets::{
         Widget, WidgetInput,
         apps::{self, Callback},
-        connect, health,
+        connect::{self, Token},
+        health,
         store::{self, StoredWidget},
     },
 };
@@ -89,11 +90,13 @@ pub async fn change(
     let stored = store::lock_widget(&mut tx, staff.tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
     let mut input: WidgetInput = patched(serde_json::json!(stored.view().settings()), &patch)?;
     input.check()?;
-    let widget = connect::change(&mut tx, &app.seal, staff.tenant, stored, input, now).await?;
+    let (widget, token) = connect::change(&mut tx, &app.seal, staff.tenant, stored, input, now).await?;
     audit::note(&mut tx, staff.tenant, &staff.actor(), "widget.changed", id, now).await?;
     tx.commit().await?;
     app.settings_changed();
-    app.replies_may_go(staff.tenant, id).await;
+    if let Some(token) = token {
+        app.replies_may_go(staff.tenant, id, token).await;
+    }
     Ok(Json(widget))
 }
 
@@ -188,17 +191,19 @@ async fn look(app: &App, tenant: TenantId, id: WidgetId) -> Result<Widget, Probl
     let widget = find(app, tenant, id).await?;
     let (secret, token) = (widget.app.open_secret(&app.seal)?, widget.open_token(&app.seal, tenant)?);
     let found = health::look(&app.outgoing.graph, &widget, &secret, token.as_ref(), app.clock.now()).await;
-    let page_name = found.page_name.as_deref();
+    // The Graph API took its time: others may have changed the widget and its health meanwhile.
     let mut tx = crate::db::begin(&app.db).await?;
-    store::update_health(&mut tx, tenant, &widget, &found.health, found.token_accepted, page_name).await?;
-    let view = store::lock_widget(&mut tx, tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?.view();
-    if view.health.state != widget.health.state {
+    let stored = store::lock_widget(&mut tx, tenant, id).await?.ok_or_else(|| Problem::of(problem::NOT_FOUND))?;
+    let (before, was_dead) = (stored.health.state, stored.page_token_is_dead);
+    let stored = health::note_found(&mut tx, tenant, stored, widget.page_token.as_deref(), found).await?;
+    let view = stored.view();
+    if view.health.state != before {
         events::append(&mut tx, app.clock.now(), &[NewEvent::widget_health(tenant, &view)]).await?;
     }
     tx.commit().await?;
     app.ring_events(tenant);
-    if found.token_accepted == Some(true) {
-        app.replies_may_go(tenant, id).await;
+    if was_dead && !stored.page_token_is_dead {
+        app.replies_may_go(tenant, id, Token::Again).await;
     }
     Ok(view)
 }

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::{
-    channels::meta::graph::{Bucket, GraphError, Verdict},
+    channels::meta::graph::{Bucket, GraphError, Usage, Verdict, judge_repeated},
     clock::Moment,
 };
 
@@ -18,6 +18,9 @@ const LONGEST_WAIT_MS: i64 = 60_000;
 const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(60);
 /// Longest such pause, and the pause after which a restricted Page or app is tried again.
 const LONG_PAUSE: TimeDelta = TimeDelta::minutes(15);
+/// Usage at which Meta stops us, and for how long if it does not say.
+const USED_UP_PERCENT: u64 = 100;
+const USED_UP_PAUSE: TimeDelta = TimeDelta::seconds(60);
 /// How often replies of a Page without a good token look whether their window is still open.
 pub const TOKEN_LOOK: TimeDelta = TimeDelta::seconds(60);
 
@@ -115,10 +118,23 @@ pub fn of(verdict: Verdict, attempts: i32, throttled: u32, now: Moment, chance: 
             (Fate::Again { due_at: until, counts: false }, effects)
         }
         Verdict::NotOwner { why } => (failed("thread-elsewhere", &why), vec![]),
-        Verdict::Retry { why, .. } | Verdict::Content { why } | Verdict::Fail { why } => {
-            (failed("send-failed", &why), vec![])
+        Verdict::Retry { why, .. } => {
+            let (fate, mut effects) = of(judge_repeated(why), attempts, throttled, now, chance);
+            // Of a person that is a guess: a bad hour of Meta's shall not bar everybody who was written to in it.
+            effects.retain(|it| !matches!(it, Effect::Unreachable { .. }));
+            (fate, effects)
         }
+        Verdict::Content { why } | Verdict::Fail { why } => (failed("send-failed", &why), vec![]),
     }
+}
+
+/// What is used up is left alone for as long as Meta says.
+pub fn used_up(usage: Usage, now: Moment) -> impl Iterator<Item = Effect> {
+    let buckets = [(Bucket::App, usage.app), (Bucket::Page, usage.page)];
+    buckets.into_iter().filter(|(_, load)| load.percent >= USED_UP_PERCENT).map(move |(bucket, load)| {
+        let pause = load.regain_after.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or(USED_UP_PAUSE);
+        Effect::Pause { bucket, until: now + pause }
+    })
 }
 
 /// The wait before the next try.
@@ -177,6 +193,24 @@ mod tests {
         assert!(retry(3, Some(3)));
         assert!(!retry(4, Some(3)));
         assert!(retry(1000, None), "nothing has ever left us: as long as the window is open");
+    }
+
+    #[test]
+    fn what_does_not_pass_is_what_the_table_says_then() {
+        let given_up = |code, subcode| {
+            let why = GraphError { code: Some(code), subcode, message: "no".to_owned(), ..GraphError::default() };
+            match of(Verdict::Retry { after: None, at_most: Some(1), why }, 2, 0, second(0), 0.0) {
+                (Fate::Failed { error }, effects) => (error["type"].as_str().unwrap_or_default().to_owned(), effects),
+                other => panic!("{code}: {other:?}"),
+            }
+        };
+        let failed = |slug: &str, effects: Vec<Effect>| (format!("/problems/{slug}"), effects);
+        let trouble = || vec![Effect::Trouble { why: "no".to_owned() }];
+        assert_eq!(given_up(1, None), failed("send-failed", trouble()), "mostly a missing permission");
+        assert_eq!(given_up(1, Some(99)), failed("send-failed", trouble()));
+        assert_eq!(given_up(2, None), failed("contact-unreachable", vec![]), "perhaps: the next may be tried");
+        assert_eq!(given_up(-1, None), failed("send-failed", vec![]));
+        assert_eq!(given_up(1200, Some(2_018_024)), failed("send-failed", vec![]));
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //! background, one question a second and Page (Meta allows two), and only ever a question: nothing is sent from here.
 
 use chrono::TimeDelta;
-use tracing::{debug, info};
+use tokio::sync::watch;
+use tracing::{debug, error, info};
 
 use super::{
-    Outgoing, consequence,
+    Outgoing,
+    calls::{Call, NotNow, UnderWay},
+    consequence,
     store::doubts::{self, Doubt},
 };
 use crate::{
@@ -15,15 +18,16 @@ use crate::{
             send::{self, Prompts},
             window::AnswerPath,
         },
-        meta::graph::{Access, ListedMessage, Verdict},
+        meta::graph::{ListedMessage, Verdict},
     },
     clock::Moment,
-    crew::{Step, Worker},
+    crew::{Crew, Step, Worker},
     db::bell::Topic,
+    ids::WidgetId,
     rooms::receipts::{self, Changed},
 };
 
-/// Doubts looked at in one step, each of another Page.
+/// Doubts that one step begins to look at, each of another Page.
 const MOST_AT_ONCE: i64 = 16;
 /// Looks before a doubt is left to people.
 const LOOKS: i32 = 4;
@@ -33,13 +37,29 @@ const FIRST_PAUSE: TimeDelta = TimeDelta::minutes(1);
 const LIST_LENGTH: usize = 20;
 /// How far Meta's clock and ours may be apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(5);
+/// The list leaves out fractions of seconds.
+const WHOLE_SECOND: TimeDelta = TimeDelta::milliseconds(999);
 /// How late Meta may stamp what we gave up waiting for.
 const STAMPED_LATE: TimeDelta = TimeDelta::seconds(60);
 
 /// The worker that asks.
 pub struct Doubts {
-    /// What it works with.
-    pub outgoing: Outgoing,
+    outgoing: Outgoing,
+    under_way: UnderWay<WidgetId>,
+}
+
+impl Doubts {
+    /// Asks in the background; `crew` waits for that at its end.
+    #[must_use]
+    pub fn new(outgoing: Outgoing, crew: Crew) -> Self {
+        Self { outgoing, under_way: UnderWay::new(crew, watch::Sender::default()) }
+    }
+
+    /// Nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.under_way.count() == 0
+    }
 }
 
 impl Worker for Doubts {
@@ -48,18 +68,31 @@ impl Worker for Doubts {
     async fn step(&self) -> anyhow::Result<Step> {
         let now = self.outgoing.clock.now();
         doubts::delete_settled(&self.outgoing.db, now).await?;
-        let claimed = doubts::claim_doubts(&self.outgoing.db, now, now + FIRST_PAUSE, MOST_AT_ONCE).await?;
-        let looks = claimed.iter().map(|it| look(&self.outgoing, it));
-        for result in futures::future::join_all(looks).await {
-            result?;
+        let busy = self.under_way.with(1);
+        let claimed = doubts::claim_doubts(&self.outgoing.db, now, now + FIRST_PAUSE, &busy, MOST_AT_ONCE).await?;
+        for it in claimed {
+            match Call::begin(&self.outgoing, it.tenant, &it.page) {
+                Ok(call) => {
+                    let outgoing = self.outgoing.clone();
+                    self.under_way.spawn(it.page.widget, async move {
+                        if let Err(error) = look(&outgoing, &it, call).await {
+                            error!(message.id = %it.message, error = %format!("{error:#}"), "what became of message {} could not be noted", it.message);
+                        }
+                    });
+                }
+                Err(NotNow::Later(at)) => doubts::put_back_doubt(&self.outgoing.db, &it, at).await?,
+                Err(NotNow::Seal(error)) => {
+                    error!(widget.id = %it.page.widget, error = %error, "the secrets of widget {} cannot be opened", it.page.widget);
+                }
+            }
         }
         // Idle whatever was done: the poll is the pace that Meta allows.
         Ok(Step::Idle)
     }
 }
 
-async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
-    let found = match ask(outgoing, it).await? {
+async fn look(outgoing: &Outgoing, it: &Doubt, call: Call) -> anyhow::Result<()> {
+    let found = match ask(outgoing, it, call).await? {
         Ok(found) => found,
         Err(verdict) => {
             debug!(message.id = %it.message, verdict = ?verdict, "whether message {} was sent could not be asked", it.message);
@@ -68,9 +101,9 @@ async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
     };
     let now = outgoing.clock.now();
     match found {
-        Found::Sent(mid) => {
+        Found::Sent(mid, at) => {
             let mut tx = crate::db::begin(&outgoing.db).await?;
-            receipts::settle(&mut tx, it.tenant, it.message, &mid, None, now).await?;
+            receipts::settle(&mut tx, it.tenant, it.message, &mid, at, now).await?;
             doubts::delete_doubt(&mut tx, it.tenant, it.message).await?;
             tx.commit().await?;
             info!(message.id = %it.message, "message {} was in doubt and has been sent", it.message);
@@ -103,10 +136,9 @@ async fn look(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(outgoing: &Outgoing, it: &Doubt) -> anyhow::Result<Result<Found, Verdict>> {
-    let keys = outgoing.open(it.tenant, &it.page)?;
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let list = match outgoing.graph.latest_messages(access, &it.page.page_id, &it.sender_id).await {
+async fn ask(outgoing: &Outgoing, it: &Doubt, call: Call) -> anyhow::Result<Result<Found, Verdict>> {
+    let answered = outgoing.graph.latest_messages(call.access(), &it.page.page_id, &it.sender_id).await;
+    let list = match call.end(answered).await {
         Ok(list) => list,
         Err(verdict) => return Ok(Err(verdict)),
     };
@@ -126,8 +158,8 @@ fn text_of(it: &Doubt) -> Option<String> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// It is there, under this id.
-    Sent(String),
+    /// It is there, under this id, and was sent no later than then.
+    Sent(String, Option<Moment>),
     /// The list reaches far enough back, and it is not there.
     Absent,
     /// There is more than one that it could be, or the list is too short.
@@ -152,7 +184,8 @@ fn find(
     });
     let reaches_back = list.len() < LIST_LENGTH || list.iter().any(|it| it.at().is_some_and(|at| at < between.0));
     match (ours.next(), ours.next()) {
-        (Some(only), None) => Found::Sent(only.id.clone()),
+        // Its time says whole seconds. What is read before is not read for certain, what is read after is.
+        (Some(only), None) => Found::Sent(only.id.clone(), only.at().map(|at| at + WHOLE_SECOND)),
         (None, _) if reaches_back => Found::Absent,
         _ => Found::Unclear,
     }
@@ -182,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_list_tells_whether_a_message_was_sent() {
-        let sent = || Found::Sent("m_1".to_owned());
+        let sent = || Found::Sent("m_1".to_owned(), Some(Moment::UNIX_EPOCH + TimeDelta::milliseconds(110_999)));
         check(&[listed("m_1", "page", 110, "yes ")], Some("yes"), &[], sent());
         check(&[listed("m_1", "page", 110, "")], None, &[], sent());
         check(&[], Some("yes"), &[], Found::Absent);

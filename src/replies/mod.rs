@@ -1,5 +1,6 @@
 //! Out to the contact: [`together`] and [`mod@write`] store replies and put them on their way in one transaction, [`worker`] sends them.
 
+mod calls;
 mod consequence;
 pub mod doubts;
 mod effects;
@@ -38,9 +39,12 @@ pub struct Outgoing {
     pub graph: Arc<Graph>,
     /// Where files are.
     pub media: Media,
+    /// Who may call a Page now.
+    pub pace: pacing::Pace,
 }
 
 /// What a call for a Page needs.
+#[derive(Debug)]
 pub(crate) struct PageKeys {
     pub token: Secret,
     pub app_secret: Secret,

@@ -3,7 +3,10 @@
 //! Pure bookkeeping in memory: it is told what happened and when, and says who may send. What has to survive a restart or hold for
 //! all processes (Meta's own "wait") is in PostgreSQL instead.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use chrono::TimeDelta;
 
@@ -26,6 +29,8 @@ pub struct Limits {
 
 /// Sends a Page may have under way before it has shown that it answers; each answer allows one more.
 const FIRST_WINDOW: u32 = 8;
+/// Most calls one Page may have under way that are no messages.
+const MOST_CALLS: u32 = 32;
 /// Most sends one Page may have under way: at Meta's 300 a second and 200 ms a call it needs 60.
 const MOST_PER_PAGE: u32 = 128;
 /// Sends without an answer in a row after which a Page is left alone for a while.
@@ -81,16 +86,23 @@ pub enum Ended {
     NotSent,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Page {
-    under_way: u32,
-    window: u32,
-    failures: u32,
+    sends: Trust,
+    calls: Trust,
     throttled: u32,
-    rests_until: Option<Moment>,
     texts: Rate,
     media: Rate,
     usage: Option<(u64, Moment)>,
+}
+
+/// How much is risked on a Page, by how it has answered.
+#[derive(Debug)]
+struct Trust {
+    under_way: u32,
+    window: u32,
+    failures: u32,
+    rests_until: Option<Moment>,
 }
 
 #[derive(Debug, Default)]
@@ -140,13 +152,13 @@ impl Pacer {
     pub fn ask(&mut self, lane: &Lane, now: Moment) -> Turn {
         let (limits, share) = (self.limits, self.share());
         let page = self.pages.entry(lane.page).or_default();
-        if let Some(until) = page.rests_until.filter(|until| now < *until) {
+        if let Some(until) = not_before(page.sends.rests_until, now) {
             return Turn::Resting(until);
         }
         if self.tenants.get(&lane.tenant).is_some_and(|under_way| *under_way >= share) {
             return Turn::TenantLater;
         }
-        if page.under_way >= page.window {
+        if page.sends.is_full() {
             return Turn::PageLater(now);
         }
         let person = self.people.get(&lane.room).copied().unwrap_or_default();
@@ -155,21 +167,11 @@ impl Pacer {
             return Turn::PersonLater(person_at);
         }
         let app = self.apps.entry(lane.app).or_default();
-        let app_per_s = slowed(limits.app_per_s, believed(app.usage, now));
-        let percent = believed(page.usage, now);
-        let (rate, per_s) = if lane.is_media {
-            (&mut page.media, slowed(limits.page_media_per_s, percent))
-        } else {
-            (&mut page.texts, slowed(limits.page_per_s, percent))
-        };
-        let at = rate.next(per_s, now).max(app.rate.next(app_per_s, now));
-        if at > now {
+        if let Err(at) = take_rates(page, app, limits, lane.is_media, now) {
             return Turn::PageLater(at);
         }
-        rate.take(per_s, now);
-        app.rate.take(app_per_s, now);
         self.people.entry(lane.room).or_default().take(limits.person_per_s.into(), now);
-        page.under_way += 1;
+        page.sends.under_way += 1;
         *self.tenants.entry(lane.tenant).or_default() += 1;
         Turn::Now
     }
@@ -188,10 +190,47 @@ impl Pacer {
         }
         let share = self.share();
         // Those of a Page that rests are to be moved out of the way.
-        let is_full = |page: &Page| page.under_way >= page.window && page.rests_until.is_none_or(|until| until <= now);
-        let pages = self.pages.iter().filter(|(_, page)| page.under_way > 0 && is_full(page));
+        let is_full = |page: &Page| page.sends.is_full() && page.sends.rests_until.is_none_or(|until| until <= now);
+        let pages = self.pages.iter().filter(|(_, page)| page.sends.under_way > 0 && is_full(page));
         let tenants = self.tenants.iter().filter(|(_, under_way)| **under_way >= share);
         (pages.map(|it| *it.0).collect(), tenants.map(|it| *it.0).collect())
+    }
+
+    /// Asks for a call that is no message: it counts in the rates of Page and app as one does, and waits where one rests. Only
+    /// [`Turn::Now`] and the answers about the Page come back; it is under way until [`Pacer::end_call`].
+    pub fn ask_call(&mut self, app: MetaAppId, page: WidgetId, now: Moment) -> Turn {
+        let page = self.pages.entry(page).or_default();
+        if let Some(until) = not_before(page.sends.rests_until.max(page.calls.rests_until), now) {
+            return Turn::Resting(until);
+        }
+        if page.calls.is_full() {
+            return Turn::PageLater(now);
+        }
+        let app = self.apps.entry(app).or_default();
+        if let Err(at) = take_rates(page, app, self.limits, false, now) {
+            return Turn::PageLater(at);
+        }
+        page.calls.under_way += 1;
+        Turn::Now
+    }
+
+    /// A call that is no message has ended. How often its Page was throttled in a row. Silence stops other calls and no sends: those
+    /// find out by themselves.
+    pub fn end_call(&mut self, app: MetaAppId, page: WidgetId, ended: Ended, usage: Usage, now: Moment) -> u32 {
+        self.heed(app, page, usage, now);
+        let page = self.pages.entry(page).or_default();
+        page.calls.end(ended, MOST_CALLS, now);
+        page.throttled += u32::from(ended == Ended::Throttled);
+        page.throttled
+    }
+
+    fn heed(&mut self, app: MetaAppId, page: WidgetId, usage: Usage, now: Moment) {
+        if usage.app.percent > 0 {
+            self.apps.entry(app).or_default().usage = Some((usage.app.percent, now));
+        }
+        if usage.page.percent > 0 {
+            self.pages.entry(page).or_default().usage = Some((usage.page.percent, now));
+        }
     }
 
     /// A send has ended. How often its Page was throttled in a row, this time included.
@@ -205,51 +244,90 @@ impl Pacer {
         if self.people.len() > MOST_PEOPLE {
             self.people.retain(|_, rate| rate.0.is_some_and(|full_at| full_at > now));
         }
-        if usage.app.percent > 0 {
-            self.apps.entry(lane.app).or_default().usage = Some((usage.app.percent, now));
-        }
+        self.heed(lane.app, lane.page, usage, now);
         let page = self.pages.entry(lane.page).or_default();
-        page.under_way = page.under_way.saturating_sub(1);
-        if usage.page.percent > 0 {
-            page.usage = Some((usage.page.percent, now));
-        }
+        page.sends.end(ended, MOST_PER_PAGE, now);
         match ended {
-            Ended::NotSent => {}
-            Ended::Answered => {
-                page.window = (page.window + 1).min(MOST_PER_PAGE);
-                (page.failures, page.throttled, page.rests_until) = (0, 0, None);
-            }
-            Ended::Throttled => {
-                (page.window, page.failures) = (1, 0);
-                page.throttled += 1;
-            }
-            Ended::Silent => {
-                page.window = 1;
-                page.failures += 1;
-                if page.failures >= FAILURES {
-                    let doublings = (page.failures - FAILURES).min(8);
-                    let rest = (FIRST_REST_S << doublings).min(LONGEST_REST_S);
-                    page.rests_until = Some(now + TimeDelta::seconds(rest));
-                }
-            }
+            Ended::NotSent | Ended::Silent => {}
+            Ended::Answered => page.throttled = 0,
+            Ended::Throttled => page.throttled += 1,
         }
         page.throttled
     }
 }
 
-impl Default for Page {
-    fn default() -> Self {
-        Self {
-            under_way: 0,
-            window: FIRST_WINDOW,
-            failures: 0,
-            throttled: 0,
-            rests_until: None,
-            texts: Rate::default(),
-            media: Rate::default(),
-            usage: None,
+impl Trust {
+    fn is_full(&self) -> bool {
+        self.under_way >= self.window
+    }
+
+    fn end(&mut self, ended: Ended, most: u32, now: Moment) {
+        self.under_way = self.under_way.saturating_sub(1);
+        match ended {
+            Ended::NotSent => {}
+            Ended::Answered => {
+                self.window = (self.window + 1).min(most);
+                (self.failures, self.rests_until) = (0, None);
+            }
+            Ended::Throttled => (self.window, self.failures) = (1, 0),
+            Ended::Silent => {
+                self.window = 1;
+                self.failures += 1;
+                if self.failures >= FAILURES {
+                    let doublings = (self.failures - FAILURES).min(8);
+                    let rest = (FIRST_REST_S << doublings).min(LONGEST_REST_S);
+                    self.rests_until = Some(now + TimeDelta::seconds(rest));
+                }
+            }
         }
     }
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { under_way: 0, window: FIRST_WINDOW, failures: 0, rests_until: None }
+    }
+}
+
+/// One process's pace, for all who call. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Pace(Arc<Mutex<Pacer>>);
+
+impl Pace {
+    /// Nothing under way.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(Mutex::new(Pacer::new(limits))))
+    }
+
+    /// The pacer; never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Pacer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end of a pause, if it is still ahead.
+#[must_use]
+pub fn not_before(until: Option<Moment>, now: Moment) -> Option<Moment> {
+    until.filter(|until| now < *until)
+}
+
+/// Takes one call's part of the rates of Page and app; or when there will be one.
+fn take_rates(page: &mut Page, app: &mut App, limits: Limits, is_media: bool, now: Moment) -> Result<(), Moment> {
+    let app_per_s = slowed(limits.app_per_s, believed(app.usage, now));
+    let percent = believed(page.usage, now);
+    let (rate, per_s) = if is_media {
+        (&mut page.media, slowed(limits.page_media_per_s, percent))
+    } else {
+        (&mut page.texts, slowed(limits.page_per_s, percent))
+    };
+    let at = rate.next(per_s, now).max(app.rate.next(app_per_s, now));
+    if at > now {
+        return Err(at);
+    }
+    rate.take(per_s, now);
+    app.rate.take(app_per_s, now);
+    Ok(())
 }
 
 fn believed(usage: Option<(u64, Moment)>, now: Moment) -> u64 {
@@ -391,6 +469,42 @@ mod tests {
         }
         assert!(!pacer.full(second(20.0)).0.contains(&page(1)), "it rests: its messages are moved, not passed over");
         assert!(pacer.full(second(30.0)).0.contains(&page(1)), "five of one");
+    }
+
+    #[test]
+    fn calls_beside_messages_heed_and_tell_usage() {
+        let (mut pacer, it) = (Pacer::new(LIMITS), lane(1, 1, 1));
+        let call = |pacer: &mut Pacer, usage, at| {
+            let turn = pacer.ask_call(it.app, it.page, at);
+            if turn == Turn::Now {
+                pacer.end_call(it.app, it.page, Ended::Answered, usage, at);
+            }
+            turn
+        };
+        let tight = Usage { page: Load { percent: 99, regain_after: None }, ..Usage::default() };
+        assert_eq!(call(&mut pacer, tight, second(0.0)), Turn::Now);
+        assert_eq!(call(&mut pacer, tight, second(0.0)), Turn::PageLater(second(1.0)), "one a second is left");
+        assert_eq!(pacer.ask(&it, second(0.0)), Turn::PageLater(second(1.0)), "of calls and sends together");
+        assert_eq!(pacer.ask(&it, second(1.0)), Turn::Now);
+        assert!(matches!(call(&mut pacer, tight, second(1.0)), Turn::PageLater(_)));
+    }
+
+    #[test]
+    fn calls_to_a_silent_page_rest_and_hold_up_no_send() {
+        let (mut pacer, it) = (Pacer::new(LIMITS), lane(1, 1, 1));
+        let asked = (0..20).filter(|_| pacer.ask_call(it.app, it.page, second(0.0)) == Turn::Now).count();
+        assert_eq!(asked, 8, "no more are risked on a page that has not answered yet");
+        for _ in 0..8 {
+            pacer.end_call(it.app, it.page, Ended::Silent, Usage::default(), second(20.0));
+        }
+        assert_eq!(pacer.ask_call(it.app, it.page, second(20.0)), Turn::Resting(second(80.0)));
+        assert_eq!(pacer.ask(&it, second(20.0)), Turn::Now, "it may be the profiles only");
+        for _ in 0..3 {
+            pacer.end(&it, Ended::Silent, Usage::default(), second(100.0));
+        }
+        assert_eq!(pacer.ask_call(it.app, it.page, second(100.0)), Turn::Resting(second(105.0)), "as the sends do");
+        assert_eq!(pacer.ask_call(it.app, it.page, second(105.0)), Turn::Now, "one tries");
+        assert_eq!(pacer.ask_call(it.app, it.page, second(105.0)), Turn::PageLater(second(105.0)));
     }
 
     #[test]

@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tokio::sync::watch;
 use tracing::debug;
 
 use super::{
     Outgoing,
+    calls::{Call, NotNow, UnderWay},
     store::{self, Unasked},
 };
 use crate::{
     channels::{
         AttachmentKind,
         messenger::send::{self, SenderAction},
-        meta::graph::Access,
     },
     check::{self, MAX_NAME},
-    crew::{Step, Worker},
+    crew::{Crew, Step, Worker},
     db::bell::Topic,
-    ids::{FileId, RoomId, TenantId},
+    ids::{FileId, RoomId, TenantId, WidgetId},
     media::{self, NewFile, Owner},
     rooms::{
         self,
@@ -26,15 +27,38 @@ use crate::{
     },
 };
 
-/// Profiles asked for in one step.
-const MOST_AT_ONCE: i64 = 8;
+/// Profiles asked for at one time, and how many of them of one Page: one that does not answer holds up its own only.
+const MOST_AT_ONCE: usize = 64;
+const MOST_OF_A_PAGE: usize = 8;
+/// How long a Page is left that has as many calls under way as it may.
+const BUSY: TimeDelta = TimeDelta::seconds(1);
 /// Waits after failures in a row; then it is left until the contact opens a room long after.
 const WAITS: [TimeDelta; 3] = [TimeDelta::hours(1), TimeDelta::hours(6), TimeDelta::hours(24)];
 
 /// The worker that asks for profiles.
 pub struct Profiles {
-    /// What it works with.
-    pub outgoing: Outgoing,
+    outgoing: Outgoing,
+    under_way: UnderWay<WidgetId>,
+}
+
+impl Profiles {
+    /// Asks in the background; `crew` waits for that at its end.
+    #[must_use]
+    pub fn new(outgoing: Outgoing, crew: Crew) -> Self {
+        Self { outgoing, under_way: UnderWay::new(crew, watch::Sender::default()) }
+    }
+
+    /// Nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.under_way.count() == 0
+    }
+
+    /// Rings when there may be a place for more.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.under_way.changes()
+    }
 }
 
 impl Worker for Profiles {
@@ -43,25 +67,43 @@ impl Worker for Profiles {
     const POLL: Duration = Duration::from_millis(250);
 
     async fn step(&self) -> anyhow::Result<Step> {
-        let now = self.outgoing.clock.now();
-        let claimed = store::claim_unasked(&self.outgoing.db, now, now + WAITS[0], MOST_AT_ONCE).await?;
+        let (now, free) = (self.outgoing.clock.now(), MOST_AT_ONCE.saturating_sub(self.under_way.count()));
+        let (most, full) = (free.min(MOST_OF_A_PAGE), self.under_way.with(MOST_OF_A_PAGE));
+        if most == 0 {
+            return Ok(Step::Idle);
+        }
+        let claimed =
+            store::claim_unasked(&self.outgoing.db, now, now + WAITS[0], &full, most.try_into().unwrap_or(1)).await?;
         if claimed.is_empty() {
             return Ok(Step::Idle);
         }
-        let asked = claimed.iter().map(|it| ask(&self.outgoing, it));
-        for (it, result) in claimed.iter().zip(futures::future::join_all(asked).await) {
-            if let Err(error) = result {
-                debug!(contact.id = %it.contact, error = %format!("{error:#}"), "no profile for contact {}", it.contact);
+        let mut later = Vec::new();
+        for it in claimed {
+            match Call::begin(&self.outgoing, it.tenant, &it.page) {
+                Ok(call) => {
+                    let outgoing = self.outgoing.clone();
+                    self.under_way.spawn(it.page.widget, async move {
+                        if let Err(error) = ask(&outgoing, &it, call).await {
+                            no_profile(&it, &error);
+                        }
+                    });
+                }
+                Err(NotNow::Later(at)) => later.push((it.tenant, it.contact, at.max(now + BUSY))),
+                Err(error @ NotNow::Seal(_)) => no_profile(&it, &error.into()),
             }
         }
+        store::put_back_unasked(&self.outgoing.db, &later).await?;
         Ok(Step::Worked)
     }
 }
 
-async fn ask(outgoing: &Outgoing, it: &Unasked) -> anyhow::Result<()> {
-    let keys = outgoing.open(it.tenant, &it.page)?;
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let (asked, now) = (outgoing.graph.profile(access, &it.sender_id).await, outgoing.clock.now());
+fn no_profile(it: &Unasked, error: &anyhow::Error) {
+    debug!(contact.id = %it.contact, error = %format!("{error:#}"), "no profile for contact {}", it.contact);
+}
+
+async fn ask(outgoing: &Outgoing, it: &Unasked, call: Call) -> anyhow::Result<()> {
+    let answered = outgoing.graph.profile(call.access(), &it.sender_id).await;
+    let (asked, now) = (call.end(answered).await, outgoing.clock.now());
     let profile = match asked {
         Ok(Some(profile)) => profile,
         // There is none, or we may not see it: asking again soon would not help.
@@ -106,10 +148,9 @@ fn clean(name: &str) -> String {
 pub async fn act(outgoing: &Outgoing, tenant: TenantId, room: RoomId, action: SenderAction) {
     let tried = async {
         let Some((sender, page)) = store::find_page(&outgoing.db, tenant, room).await? else { return Ok(()) };
-        let keys = outgoing.open(tenant, &page)?;
-        let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-        let sent = outgoing.graph.act(access, &page.page_id, &send::action(&sender, action)).await;
-        sent.map_err(|verdict| anyhow::anyhow!("{verdict:?}"))
+        let call = Call::begin(outgoing, tenant, &page)?;
+        let answered = outgoing.graph.act(call.access(), &page.page_id, &send::action(&sender, action)).await;
+        call.end(answered).await.map_err(|verdict| anyhow::anyhow!("{verdict:?}"))
     };
     if let Err(error) = tried.await {
         debug!(room.id = %room, error = %format!("{error:#}"), "a sign of life to room {room} failed");

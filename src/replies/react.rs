@@ -1,18 +1,22 @@
 //! The Page's reaction to a message: one emoji, replaced by the next. Asked of the channel at once; who reacts sees whether it worked.
 
+use chrono::TimeDelta;
 use serde_json::json;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Outgoing, store};
+use super::{
+    Outgoing,
+    calls::{Call, NotNow},
+    store,
+    write::WindowShut,
+};
 use crate::{
-    channels::{
-        messenger::send,
-        meta::graph::{Access, Verdict},
-    },
+    channels::{messenger::send, meta::graph::Verdict},
+    clock::Moment,
     db::bell::Topic,
     ids::TenantId,
     rooms::{
-        self, MessageView, WindowMode,
+        self, MessageView,
         receipts::{self, Changed},
         store::LockedRoom,
         window,
@@ -33,7 +37,7 @@ pub enum ReactError {
     Unknown,
     /// Messenger does not allow it now.
     #[error("the messaging window is closed")]
-    WindowClosed,
+    WindowClosed(WindowShut),
     /// The Page has no token that works.
     #[error("the Page is disconnected")]
     Disconnected,
@@ -43,6 +47,9 @@ pub enum ReactError {
     /// The channel does not answer.
     #[error("the channel does not answer")]
     Away,
+    /// The Page may not be called for so long.
+    #[error("the Page may not be called for {0}")]
+    Later(TimeDelta),
     /// A secret does not open.
     #[error("the Page's secrets do not open")]
     Seal(#[from] crate::seal::SealError),
@@ -78,15 +85,18 @@ pub async fn react(
     }
     let mid = message.external_id.as_deref().ok_or(ReactError::Unknown)?;
     let now = outgoing.clock.now();
-    if room.channel == "messenger" && window(room.opened, false, now).mode != WindowMode::Standard {
-        return Err(ReactError::WindowClosed);
+    // The tag for people is for what they write.
+    if let Some(shut) = WindowShut::of(room, false, now) {
+        return Err(ReactError::WindowClosed(shut));
     }
     let (sender, page) =
         store::find_page(&outgoing.db, tenant, message.room_id).await?.ok_or(ReactError::Disconnected)?;
-    let keys = outgoing.open(tenant, &page)?;
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    let body = send::reaction(&sender, mid, emoji);
-    outgoing.graph.act(access, &page.page_id, &body).await.map_err(refusal)?;
+    let call = Call::begin(outgoing, tenant, &page).map_err(|why| match why {
+        NotNow::Later(at) => ReactError::Later(at - now),
+        NotNow::Seal(error) => error.into(),
+    })?;
+    let answered = outgoing.graph.act(call.access(), &page.page_id, &send::reaction(&sender, mid, emoji)).await;
+    call.end(answered).await.map_err(|it| refusal(it, room, now))?;
     let mut tx = crate::db::begin(&outgoing.db).await?;
     let added = emoji.map(|emoji| json!({ "by": "page", "emoji": emoji }));
     rooms::store::files::mark_reaction(&mut tx, tenant, message.id, "page", added.as_ref()).await?;
@@ -98,9 +108,13 @@ pub async fn react(
     Ok(shown)
 }
 
-fn refusal(verdict: Verdict) -> ReactError {
+fn refusal(verdict: Verdict, room: &LockedRoom, now: Moment) -> ReactError {
     match verdict {
-        Verdict::WindowClosed { .. } => ReactError::WindowClosed,
+        // Its word is final, whatever we know of the window.
+        Verdict::WindowClosed { .. } => {
+            let known = window(room.opened, room.human_agent, now);
+            ReactError::WindowClosed(WindowShut { window: known, people_until: None })
+        }
         Verdict::Reauth { .. } => ReactError::Disconnected,
         Verdict::Retry { .. } | Verdict::BackOff { .. } | Verdict::MaybeSent { .. } => ReactError::Away,
         other => ReactError::Refused(other.error().map(|it| it.message.clone()).unwrap_or_default()),

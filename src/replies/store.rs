@@ -139,13 +139,15 @@ pub struct SealedPage {
     pub app_owner: TenantId,
     pub app: MetaAppId,
     pub app_secret: Vec<u8>,
+    /// When Page and app may be called again.
+    pub paused_until: Option<Moment>,
 }
 
 /// What a sender action (typing, seen) needs.
 pub async fn find_page(db: &PgPool, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<(String, SealedPage)>> {
     let row = sqlx::query!(
         r#"select c.sender_id, w.id as widget_id, w.page_id as "page_id!", w.page_token as "page_token!",
-            a.tenant_id as app_owner, a.id as app_id, a.app_secret
+            a.tenant_id as app_owner, a.id as app_id, a.app_secret, greatest(w.paused_until, a.paused_until) as paused_until
         from rooms r
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
@@ -164,6 +166,7 @@ pub async fn find_page(db: &PgPool, tenant: TenantId, room: RoomId) -> sqlx::Res
             app_owner: TenantId(it.app_owner),
             app: MetaAppId(it.app_id),
             app_secret: it.app_secret,
+            paused_until: it.paused_until,
         };
         (it.sender_id, page)
     }))
@@ -180,20 +183,26 @@ pub struct Unasked {
     pub page: SealedPage,
 }
 
-/// Claims contacts whose profile was never asked for, or is due again. Whoever dies with the claim, or finds the Page without a token,
-/// leaves them due at `again_at`.
-pub async fn claim_unasked(db: &PgPool, now: Moment, again_at: Moment, limit: i64) -> sqlx::Result<Vec<Unasked>> {
+/// Claims contacts whose profile was never asked for, or is due again, but none of the `busy` Pages. Whoever dies with the claim, or
+/// finds the Page without a token, leaves them due at `again_at`.
+pub async fn claim_unasked(
+    db: &PgPool,
+    now: Moment,
+    again_at: Moment,
+    busy: &[WidgetId],
+    limit: i64,
+) -> sqlx::Result<Vec<Unasked>> {
     let rows = sqlx::query!(
         r#"with wanted as (
             (select tenant_id, id
              from contacts
-             where profile_at is null and last_inbound_at is not null
+             where profile_at is null and last_inbound_at is not null and widget_id <> all($4)
              order by created_at
              limit $3)
             union all
             (select tenant_id, id
              from contacts
-             where profile_due_at <= $1
+             where profile_due_at <= $1 and widget_id <> all($4)
              order by profile_due_at
              limit $3)
         ), locked as (
@@ -211,7 +220,7 @@ pub async fn claim_unasked(db: &PgPool, now: Moment, again_at: Moment, limit: i6
             returning c.tenant_id, c.id, c.sender_id, c.widget_id, c.profile_failures
         )
         select c.tenant_id, c.id, c.sender_id, c.widget_id, c.profile_failures, w.page_id as "page_id!", w.page_token as "page_token!",
-            a.tenant_id as app_owner, a.id as app_id, a.app_secret
+            a.tenant_id as app_owner, a.id as app_id, a.app_secret, greatest(w.paused_until, a.paused_until) as paused_until
         from claimed c
         join widgets w on w.tenant_id = c.tenant_id and w.id = c.widget_id
         join meta_apps a on a.tenant_id = w.meta_app_owner and a.id = w.meta_app_id
@@ -219,6 +228,7 @@ pub async fn claim_unasked(db: &PgPool, now: Moment, again_at: Moment, limit: i6
         now,
         again_at,
         limit,
+        &busy.iter().map(|it| it.0).collect::<Vec<_>>(),
     )
     .fetch_all(db)
     .await?;
@@ -234,9 +244,36 @@ pub async fn claim_unasked(db: &PgPool, now: Moment, again_at: Moment, limit: i6
             app_owner: TenantId(it.app_owner),
             app: MetaAppId(it.app_id),
             app_secret: it.app_secret,
+            paused_until: it.paused_until,
         },
     });
     Ok(unasked.collect())
+}
+
+/// Claimed contacts whose Pages may not be called now: each is due at its moment, as if it had not been claimed.
+pub async fn put_back_unasked(db: &PgPool, later: &[(TenantId, ContactId, Moment)]) -> sqlx::Result<()> {
+    if later.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "with locked as (
+            select c.tenant_id, c.id, v.due_at
+            from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as v (tenant_id, id, due_at)
+            join contacts c on c.tenant_id = v.tenant_id and c.id = v.id
+            order by c.tenant_id, c.id
+            for update of c
+        )
+        update contacts c
+        set profile_due_at = l.due_at
+        from locked l
+        where c.tenant_id = l.tenant_id and c.id = l.id",
+        &later.iter().map(|it| it.0.0).collect::<Vec<_>>(),
+        &later.iter().map(|it| it.1.0).collect::<Vec<_>>(),
+        &later.iter().map(|it| it.2).collect::<Vec<_>>(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Nobody knows the profile now; asked for again then, or not before the contact opens a room long after.

@@ -1,8 +1,11 @@
 //! Takes a contact's thread back from the app that answers it.
 
-use super::{Outgoing, store};
+use super::{
+    Outgoing,
+    calls::{Call, NotNow},
+    store,
+};
 use crate::{
-    channels::meta::graph::Access,
     db::bell::Topic,
     ids::{RoomId, TenantId},
     rooms::told::{self, About},
@@ -16,9 +19,12 @@ use crate::{
 /// [`WidgetError::NoToken`], [`WidgetError::GraphAway`], [`WidgetError::GraphRefused`]; nothing has changed then.
 pub async fn take_back(outgoing: &Outgoing, tenant: TenantId, room: RoomId) -> Result<(), WidgetError> {
     let (sender, page) = store::find_page(&outgoing.db, tenant, room).await?.ok_or(WidgetError::NoToken)?;
-    let keys = outgoing.open(tenant, &page)?;
-    let access = Access { token: &keys.token, app_secret: &keys.app_secret };
-    outgoing.graph.take_thread(access, &page.page_id, &sender).await?;
+    let call = Call::begin(outgoing, tenant, &page).map_err(|why| match why {
+        NotNow::Later(_) => WidgetError::GraphAway,
+        NotNow::Seal(error) => error.into(),
+    })?;
+    let answered = outgoing.graph.take_thread(call.access(), &page.page_id, &sender).await;
+    call.end(answered).await?;
     let now = outgoing.clock.now();
     let mut tx = crate::db::begin(&outgoing.db).await?;
     let about = About { tenant, widget: page.widget, sender: &sender, at: now };

@@ -9,11 +9,11 @@ use std::{
 use chrono::TimeDelta;
 use tokio::sync::watch;
 
-use super::{Outgoing, profiles};
+use super::{Outgoing, calls::UnderWay, profiles};
 use crate::{
     channels::messenger::send::SenderAction,
     clock::Moment,
-    crew::{Step, Worker},
+    crew::{Crew, Step, Worker},
     ids::{RoomId, TenantId},
 };
 
@@ -75,10 +75,11 @@ impl Typing {
         self.0.changed.subscribe()
     }
 
-    /// What is to be shown now.
-    fn take_due(&self, now: Moment) -> Vec<(TenantId, RoomId, SenderAction)> {
+    /// What is to be shown now, but for rooms of which something is on its way still: it shall not be overtaken.
+    fn take_due(&self, now: Moment, under_way: &[RoomId]) -> Vec<(TenantId, RoomId, SenderAction)> {
         let (mut rooms, mut due) = (self.lock(), Vec::new());
         rooms.retain(|(tenant, room), dots| match dots {
+            _ if under_way.contains(room) => true,
             Dots::Off => {
                 due.push((*tenant, *room, SenderAction::TypingOff));
                 false
@@ -102,19 +103,35 @@ impl Typing {
 
 /// The worker that shows dots again.
 pub struct Typist {
-    /// What it works with.
-    pub outgoing: Outgoing,
-    /// Where somebody types.
-    pub typing: Typing,
+    outgoing: Outgoing,
+    typing: Typing,
+    under_way: UnderWay<RoomId>,
+}
+
+impl Typist {
+    /// Shows dots in the background, so that no Page waits for another; `crew` waits for that at its end.
+    #[must_use]
+    pub fn new(outgoing: Outgoing, typing: Typing, crew: Crew) -> Self {
+        let under_way = UnderWay::new(crew, typing.0.changed.clone());
+        Self { outgoing, typing, under_way }
+    }
+
+    /// Nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.under_way.count() == 0
+    }
 }
 
 impl Worker for Typist {
     const NAME: &'static str = "typing";
 
     async fn step(&self) -> anyhow::Result<Step> {
-        let due = self.typing.take_due(self.outgoing.clock.now());
-        let shown = due.iter().map(|(tenant, room, action)| profiles::act(&self.outgoing, *tenant, *room, *action));
-        futures::future::join_all(shown).await;
+        let due = self.typing.take_due(self.outgoing.clock.now(), &self.under_way.with(1));
+        for (tenant, room, action) in due.iter().copied() {
+            let outgoing = self.outgoing.clone();
+            self.under_way.spawn(room, async move { profiles::act(&outgoing, tenant, room, action).await });
+        }
         Ok(if due.is_empty() { Step::Idle } else { Step::Worked })
     }
 }
@@ -131,20 +148,21 @@ mod tests {
         let at = |seconds| Moment::UNIX_EPOCH + TimeDelta::seconds(seconds);
         let on = [(tenant, room, SenderAction::TypingOn)];
         typing.begin(tenant, room, at(0));
-        assert_eq!(typing.take_due(at(0)), on);
+        assert_eq!(typing.take_due(at(0), &[]), on);
         typing.begin(tenant, room, at(5));
-        assert_eq!(typing.take_due(at(14)), [], "they see it still");
-        assert_eq!(typing.take_due(at(15)), on);
-        assert_eq!(typing.take_due(at(29)), []);
-        assert_eq!(typing.take_due(at(60)), on);
-        assert_eq!(typing.take_due(at(75)), [], "a minute after the last word");
+        assert_eq!(typing.take_due(at(14), &[]), [], "they see it still");
+        assert_eq!(typing.take_due(at(15), &[]), on);
+        assert_eq!(typing.take_due(at(29), &[]), []);
+        assert_eq!(typing.take_due(at(60), &[]), on);
+        assert_eq!(typing.take_due(at(75), &[]), [], "a minute after the last word");
         typing.begin(tenant, room, at(76));
-        assert_eq!(typing.take_due(at(76)), on);
+        assert_eq!(typing.take_due(at(76), &[]), on);
         typing.written(tenant, room);
-        assert_eq!(typing.take_due(at(100)), []);
+        assert_eq!(typing.take_due(at(100), &[]), []);
         typing.begin(tenant, room, at(100));
         typing.end(tenant, room);
-        assert_eq!(typing.take_due(at(100)), [(tenant, room, SenderAction::TypingOff)]);
-        assert_eq!(typing.take_due(at(200)), []);
+        assert_eq!(typing.take_due(at(100), &[room]), [], "the dots are on their way");
+        assert_eq!(typing.take_due(at(100), &[]), [(tenant, room, SenderAction::TypingOff)]);
+        assert_eq!(typing.take_due(at(200), &[]), []);
     }
 }

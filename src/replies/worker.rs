@@ -21,7 +21,7 @@ use super::{
     Outgoing,
     consequence::{self, Effect, Fate, TOKEN_LOOK},
     effects, files,
-    pacing::{Ended, Lane, Limits, Pacer, Turn},
+    pacing::{Ended, Lane, Pacer, Turn, not_before},
     record::{Outcome, Recorder},
     store::{
         SealedPage,
@@ -35,7 +35,7 @@ use crate::{
             send::{self, Prompts},
             window::{AnswerPath, answer_path},
         },
-        meta::graph::{Access, Bucket, GraphError, Usage, Verdict},
+        meta::graph::{Access, GraphError, Usage, Verdict},
     },
     clock::Moment,
     crew::{Crew, Step, Worker},
@@ -57,9 +57,6 @@ const CLAIM_MARGIN: TimeDelta = TimeDelta::seconds(10);
 const REAP_EVERY: TimeDelta = TimeDelta::seconds(1);
 /// Claims left behind that are settled in one step.
 const MOST_REAPED: i64 = 500;
-/// Usage at which Meta stops us, and for how long if it does not say.
-const USED_UP_PERCENT: u64 = 100;
-const USED_UP_PAUSE: TimeDelta = TimeDelta::seconds(60);
 
 /// The worker that sends.
 pub struct Sender {
@@ -78,7 +75,6 @@ pub struct Sender {
 
 struct Shared {
     outgoing: Outgoing,
-    pacer: Mutex<Pacer>,
     recorder: Recorder,
     /// Somebody will ring when the next Page may send again.
     is_woken: AtomicBool,
@@ -88,7 +84,7 @@ struct Shared {
 
 impl Shared {
     fn pacer(&self) -> MutexGuard<'_, Pacer> {
-        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outgoing.pace.lock()
     }
 }
 
@@ -107,15 +103,15 @@ impl Job {
 }
 
 impl Sender {
-    /// A sender; sends under way belong to `crew`, which waits for them at its end. `patience` is the Graph client's.
+    /// A sender of `at_once` messages at one time; they belong to `crew`, which waits for them at its end. `patience` is the Graph
+    /// client's.
     #[must_use]
-    pub fn new(outgoing: Outgoing, crew: Crew, limits: Limits, patience: TimeDelta) -> Self {
-        let at_once = limits.at_once as usize;
+    pub fn new(outgoing: Outgoing, crew: Crew, at_once: u32, patience: TimeDelta) -> Self {
+        let at_once = at_once as usize;
         let (db, recorder) = (db::apart(&outgoing.db, db::BY_KEY), Recorder::new(&outgoing));
         let rings = Mutex::new(outgoing.bell.changes(Work::Outbox));
         let shared = Shared {
             outgoing,
-            pacer: Mutex::new(Pacer::new(limits)),
             recorder,
             is_woken: AtomicBool::new(false),
             is_held_up: AtomicBool::new(false),
@@ -262,10 +258,10 @@ impl Worker for Sender {
         if self.under_way() >= BUSY {
             tokio::time::sleep(GATHER).await;
         }
-        let now = self.shared.outgoing.clock.now();
-        self.reap(now).await?;
-        // Waits while all places are taken.
+        self.reap(self.shared.outgoing.clock.now()).await?;
+        // Waits while all places are taken: for as long as a send may take, so a claim counts from afterwards.
         drop(self.free.acquire().await?);
+        let now = self.shared.outgoing.clock.now();
         // What ends while the claim looks may be what it looks for.
         self.shared.is_held_up.store(true, Ordering::SeqCst);
         self.forget_rings();
@@ -342,10 +338,10 @@ fn may_go(it: &Due, now: Moment) -> May {
     if it.page.is_none() {
         return May::PageLater(now + TOKEN_LOOK);
     }
-    if let Some(until) = it.paused_until.filter(|until| now < *until) {
+    if let Some(until) = not_before(it.paused_until, now) {
         return May::PageLater(until);
     }
-    if let Some(until) = it.person_paused_until.filter(|until| now < *until) {
+    if let Some(until) = not_before(it.person_paused_until, now) {
         return May::Later(until);
     }
     match serde_json::from_value(it.content.clone()) {
@@ -398,7 +394,7 @@ async fn deliver(shared: &Shared, it: &Due, path: AnswerPath, content: &Content,
     if is_sent && it.is_in_trouble {
         effects.push(Effect::Recovered);
     }
-    effects.extend(used_up(usage, now));
+    effects.extend(consequence::used_up(usage, now));
     effects::apply(outgoing, it, &effects, now).await;
     if let Fate::Again { due_at, .. } = &fate {
         let wait_ms = (*due_at - now).num_milliseconds();
@@ -439,22 +435,13 @@ async fn ask(
 }
 
 /// What a verdict says about the way to Facebook.
-fn ended(verdict: &Verdict) -> Ended {
+pub(super) fn ended(verdict: &Verdict) -> Ended {
     let is_silent = |why: &GraphError| why.http_status.is_none_or(|status| status >= 500);
     match verdict {
         Verdict::BackOff { .. } => Ended::Throttled,
         Verdict::Retry { why, .. } | Verdict::MaybeSent { why } if is_silent(why) => Ended::Silent,
         _ => Ended::Answered,
     }
-}
-
-/// What is used up is left alone for as long as Meta says.
-fn used_up(usage: Usage, now: Moment) -> impl Iterator<Item = Effect> {
-    let buckets = [(Bucket::App, usage.app), (Bucket::Page, usage.page)];
-    buckets.into_iter().filter(|(_, load)| load.percent >= USED_UP_PERCENT).map(move |(bucket, load)| {
-        let pause = load.regain_after.and_then(|it| TimeDelta::from_std(it).ok()).unwrap_or(USED_UP_PAUSE);
-        Effect::Pause { bucket, until: now + pause }
-    })
 }
 
 fn name_of(verdict: &Verdict) -> &'static str {

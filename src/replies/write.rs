@@ -76,7 +76,7 @@ impl Barred {
 impl WindowShut {
     /// Whether the room's window is closed to a person, or to a machine.
     #[must_use]
-    fn of(room: &LockedRoom, is_person: bool, now: Moment) -> Option<Self> {
+    pub(super) fn of(room: &LockedRoom, is_person: bool, now: Moment) -> Option<Self> {
         // The longer window is for people.
         let mode = |human_agent| window(room.opened, human_agent, now).mode;
         if room.channel != "messenger" || mode(room.human_agent && is_person) != WindowMode::Closed {

@@ -1,5 +1,5 @@
 //! What its author or reader changes about a message afterwards: edits, retractions, reactions. Each may come twice, late, and
-//! before the message itself; then it waits for the message.
+//! before the message itself; then it waits for the message, as receipts do that name it.
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -55,6 +55,11 @@ pub enum Change {
         by: &'static str,
         /// The reaction; none any more if absent.
         emoji: Option<String>,
+    },
+    /// It arrived, or was read.
+    Arrived {
+        /// Whether it was read.
+        is_read: bool,
     },
 }
 
@@ -127,6 +132,8 @@ pub struct Changeable {
     pub page_reacted_at: Option<Moment>,
     pub edited_at: Option<Moment>,
     pub edit_number: Option<i64>,
+    pub delivered_at: Option<Moment>,
+    pub read_at: Option<Moment>,
 }
 
 impl Changeable {
@@ -143,6 +150,8 @@ impl Changeable {
             page_reacted_at: None,
             edited_at: view.edited_at,
             edit_number: None,
+            delivered_at: view.delivered_at,
+            read_at: view.read_at,
         }
     }
 
@@ -150,6 +159,7 @@ impl Changeable {
     pub fn show_in(&self, view: &mut MessageView) {
         (view.content, view.status) = (self.content.clone(), self.status);
         (view.reactions, view.edited_at) = (self.reactions.clone(), self.edited_at);
+        (view.delivered_at, view.read_at) = (self.delivered_at, self.read_at);
     }
 
     /// Applies a change, unless it is older than what is known. Whether anything is different now.
@@ -166,7 +176,18 @@ impl Changeable {
                 true
             }
             Change::Reaction { by, emoji } => self.react(by, emoji.as_deref(), at),
+            Change::Arrived { is_read } => self.arrive(*is_read, at),
         }
+    }
+
+    fn arrive(&mut self, is_read: bool, at: Moment) -> bool {
+        if !(self.status == Delivery::Sent || (is_read && self.status == Delivery::Delivered)) {
+            return false;
+        }
+        self.status = if is_read { Delivery::Read } else { Delivery::Delivered };
+        self.delivered_at = self.delivered_at.or(Some(at));
+        self.read_at = self.read_at.or(is_read.then_some(at));
+        true
     }
 
     fn edit(&mut self, text: Option<&str>, number: Option<i64>, at: Moment) -> bool {
@@ -226,6 +247,8 @@ mod tests {
             page_reacted_at: None,
             edited_at: None,
             edit_number: None,
+            delivered_at: None,
+            read_at: None,
         }
     }
 
@@ -235,6 +258,22 @@ mod tests {
 
     fn reaction(emoji: Option<&str>) -> Change {
         Change::Reaction { by: "contact", emoji: emoji.map(str::to_owned) }
+    }
+
+    #[test]
+    fn receipts_move_what_was_sent_and_only_forward() {
+        let arrived = |status, receipts: &[bool]| {
+            let mut it = Changeable { status, ..said(json!({ "kind": "text", "text": "hi" })) };
+            let moved =
+                receipts.iter().zip(1..).map(|(is_read, n)| it.apply(&Change::Arrived { is_read: *is_read }, at(n)));
+            (moved.collect::<Vec<_>>(), it.status, it.delivered_at, it.read_at)
+        };
+        let sent = Delivery::Sent;
+        assert_eq!(arrived(sent, &[false, true]), (vec![true, true], Delivery::Read, Some(at(1)), Some(at(2))));
+        assert_eq!(arrived(sent, &[true, false]), (vec![true, false], Delivery::Read, Some(at(1)), Some(at(1))));
+        for status in [Delivery::Received, Delivery::Unsent, Delivery::Failed] {
+            assert_eq!(arrived(status, &[true]), (vec![false], status, None, None));
+        }
     }
 
     #[test]

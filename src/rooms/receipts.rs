@@ -61,8 +61,8 @@ pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Resu
     let known = store::receive::look_up(tx, &[wanted]).await?;
     let has_early = !known.early.is_empty();
     if let Some((message, room)) = known.messages.into_values().next() {
-        store::receipts::mark_echoed_at(tx, echo.tenant, message, echo.at).await?;
-        if has_early && changes::catch_up(tx, echo.tenant, message).await? {
+        let has_moved = store::receipts::mark_echoed_at(tx, echo.tenant, message, echo.at).await?;
+        if has_moved | (has_early && changes::catch_up(tx, echo.tenant, message).await?) {
             announce(tx, echo.tenant, &[Changed { message, room }], now).await?;
         }
         return Ok(Echoed::Duplicate(room, message));
@@ -80,7 +80,9 @@ pub async fn echo(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sqlx::Resu
         }
     }
     let (room, message) = store_elsewhere(tx, echo, now).await?;
-    if has_early && changes::catch_up(tx, echo.tenant, message).await? {
+    // Receipts may have overtaken the echo.
+    let has_moved = store::receipts::mark_echoed_at(tx, echo.tenant, message, echo.at).await?;
+    if has_moved | (has_early && changes::catch_up(tx, echo.tenant, message).await?) {
         announce(tx, echo.tenant, &[Changed { message, room }], now).await?;
     }
     Ok(Echoed::Stored(room, message))
@@ -103,7 +105,7 @@ pub async fn settle(
         return Ok(None);
     };
     store::receipts::delete_outbox(tx, tenant, message).await?;
-    // A reaction may have overtaken the answer to our send.
+    // A reaction or a receipt may have overtaken the answer to our send.
     changes::catch_up(tx, tenant, message).await?;
     announce(tx, tenant, &[changed], now).await?;
     Ok(Some(changed.room))
@@ -126,12 +128,12 @@ pub struct Receipt {
     pub at: Moment,
 }
 
-/// Marks messages as delivered or read; never backwards. How many changed.
+/// Marks messages as delivered or read; never backwards. What is not known to be sent yet is marked when it is. How many changed.
 ///
 /// # Errors
 /// The database's.
 pub async fn receipt(tx: &mut PgConnection, receipt: &Receipt, status: Delivery, now: Moment) -> sqlx::Result<usize> {
-    let changed = store::receipts::mark_receipt(tx, receipt, status == Delivery::Read).await?;
+    let changed = store::receipts::mark_receipt(tx, receipt, status == Delivery::Read, now).await?;
     announce(tx, receipt.tenant, &changed, now).await?;
     Ok(changed.len())
 }

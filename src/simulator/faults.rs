@@ -74,9 +74,18 @@ impl Simulator {
         page.is_token_dead = false;
     }
 
-    /// The Page hangs: calls that send get no answer and send nothing, until it is switched off again.
+    /// The Page hangs: its calls get no answer and do nothing, until it is switched off again; then their connections break.
     pub fn set_hanging(&self, page_id: &str, on: bool) {
         self.core.world().page_mut(page_id).is_hanging = on;
+        if !on {
+            self.core.answers_again.notify_waiters();
+        }
+    }
+
+    /// How many calls have come with the Page's token.
+    #[must_use]
+    pub fn calls(&self, page_id: &str) -> u64 {
+        self.core.world().page_mut(page_id).calls
     }
 
     /// Whether asking for the Page's conversations is refused, as without the permission `pages_read_engagement`.

@@ -109,6 +109,12 @@ pub(super) async fn answer(State(simulator): State<Simulator>, request: Request)
 async fn route(simulator: &Simulator, method: &Method, call: &Call) -> Result<Response, GraphError> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let caller = authenticate(&simulator.core.world(), call)?;
+    if let Caller::Page(page_id) = &caller {
+        simulator.core.world().page_mut(page_id).calls += 1;
+        if send::hangs(&simulator.core, page_id).await {
+            return Ok(send::broken(call));
+        }
+    }
     match (method.as_str(), path.as_slice()) {
         ("GET", ["debug_token"]) => subscriptions::debug_token(simulator, call),
         ("POST", [id, "messages"]) => send::send(simulator, call, own_page(&caller, method, id)?).await,

@@ -48,6 +48,8 @@ struct Core {
     world: Mutex<World>,
     /// Says which chat (Page, person) looks different now.
     changes: broadcast::Sender<(String, String)>,
+    /// Rings when a Page that hung answers again.
+    answers_again: tokio::sync::Notify,
     http: reqwest::Client,
     stop: CancellationToken,
 }
@@ -75,6 +77,7 @@ impl Simulator {
             clock,
             world: Mutex::new(World::default()),
             changes: broadcast::channel(256).0,
+            answers_again: tokio::sync::Notify::new(),
             http: delivery::client(),
             stop,
         };

@@ -113,11 +113,6 @@ async fn say(
     psid: &str,
     message: &Value,
 ) -> Result<Response, GraphError> {
-    let is_hanging = core.world().page_mut(page_id).is_hanging;
-    if is_hanging {
-        hang(core).await;
-        return Ok(broken(call));
-    }
     let now = core.clock.now();
     let (fault, mid) = {
         let mut world = core.world();
@@ -161,6 +156,16 @@ async fn say(
         _ => {}
     }
     Ok(Json(json!({"recipient_id": psid, "message_id": mid})).into_response())
+}
+
+/// Waits while the Page hangs, as long as anybody would; whether it did.
+pub(super) async fn hangs(core: &Core, page_id: &str) -> bool {
+    let again = core.answers_again.notified();
+    let is_hanging = core.world().page_mut(page_id).is_hanging;
+    if is_hanging {
+        tokio::select! { () = again => {}, () = hang(core) => {} }
+    }
+    is_hanging
 }
 
 async fn hang(core: &Core) {
@@ -370,7 +375,7 @@ fn bad_gateway() -> Response {
 }
 
 /// No answer: the connection is cut if it can be, otherwise the body breaks off.
-fn broken(call: &Call) -> Response {
+pub(super) fn broken(call: &Call) -> Response {
     if let Some(wire) = &call.wire {
         wire.cut();
     }

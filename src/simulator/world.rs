@@ -134,6 +134,8 @@ pub(super) struct Page {
     pub token: String,
     pub is_token_dead: bool,
     pub is_hanging: bool,
+    /// Calls with its token, whatever became of them.
+    pub calls: u64,
     pub hides_conversations: bool,
     /// The fields this Page sends to its app; `None` when the app is not installed.
     pub installed: Option<Vec<String>>,

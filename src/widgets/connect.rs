@@ -45,6 +45,15 @@ pub const MORE_FIELDS: [&str; 6] = [
     "feed",
 ];
 
+/// A Page's token, with which its replies may go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// Another than before.
+    New,
+    /// The one that was there, which counts again.
+    Again,
+}
+
 /// A Page, as far as it is known before it is connected.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -123,7 +132,8 @@ pub async fn create(
     Ok(widget.view())
 }
 
-/// Writes changed settings over `stored`, which the caller has locked. A new page access token is trusted until Meta refuses it.
+/// Writes changed settings over `stored`, which the caller has locked. A page access token that was entered is trusted until Meta
+/// refuses it: it comes second.
 ///
 /// # Errors
 /// See [`WidgetError`].
@@ -134,7 +144,7 @@ pub async fn change(
     mut stored: StoredWidget,
     input: WidgetInput,
     now: Moment,
-) -> Result<Widget, WidgetError> {
+) -> Result<(Widget, Option<Token>), WidgetError> {
     let messenger = input.messenger.as_ref().ok_or_else(|| Invalid::at("/messenger", "is required"))?;
     if messenger.page_id.is_some() && messenger.page_id != stored.page_id {
         return Err(
@@ -142,9 +152,14 @@ pub async fn change(
         );
     }
     stored.app = apps::resolve(&mut *db, seal, tenant, messenger, now).await?;
+    let mut entered = None;
     match &messenger.page_access_token {
         None => {}
         Some(Some(token)) => {
+            // One that cannot be opened any more is another.
+            let before = stored.open_token(seal, tenant).ok().flatten();
+            let is_same = before.is_some_and(|it| it.expose() == token.expose());
+            entered = Some(if is_same { Token::Again } else { Token::New });
             stored.page_token = Some(seal.seal(tenant, stored.id.0, PAGE_TOKEN, token));
             stored.page_token_is_dead = false;
             stored.health = stored.health.with(token_check(State::Unchecked, "A new token, not tried yet.", now));
@@ -161,7 +176,7 @@ pub async fn change(
     stored.display_name = input.display_name.unwrap_or_default();
     (stored.color, stored.tags, stored.texts, stored.updated_at) = (input.color, input.tags, input.texts, now);
     store::update_widget(db, tenant, &stored).await?;
-    Ok(stored.view())
+    Ok((stored.view(), entered))
 }
 
 /// Registers the callback with the app and the app with the Page, through the Graph API. One field that the app may not have makes

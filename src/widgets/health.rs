@@ -58,9 +58,6 @@ impl Check {
     }
 }
 
-/// What Meta tells by itself: looking does not find it again, so it stays until Meta takes it back.
-const TOLD: [&str; 2] = ["policy", "thread_control"];
-
 /// Writes down what Meta told about the Page. None if that, or something newer, is known.
 ///
 /// # Errors
@@ -114,6 +111,16 @@ impl Health {
         self.checks.insert(0, check);
         Self::of(self.checks)
     }
+
+    /// The same with these checks in place of those with their names. What looking does not find, such as a block that Meta told of or
+    /// a send that it refused, stays until it is taken back or works again.
+    #[must_use]
+    fn after(self, mut found: Vec<Check>) -> Self {
+        let stays: Vec<_> =
+            self.checks.into_iter().filter(|it| found.iter().all(|other| other.name != it.name)).collect();
+        found.extend(stays);
+        Self::of(found)
+    }
 }
 
 impl Health {
@@ -134,8 +141,10 @@ impl Health {
 /// What looking at a Page told.
 #[derive(Clone, Debug)]
 pub struct Findings {
-    /// All checks.
-    pub health: Health,
+    /// What was looked at.
+    pub checks: Vec<Check>,
+    /// When the look began.
+    pub at: Moment,
     /// Whether the token is accepted, where Meta said so.
     pub token_accepted: Option<bool>,
     /// The Page's name, where Meta told it.
@@ -185,8 +194,33 @@ pub async fn look(
         }
     }
     checks.extend(of_webhooks(&widget.app, now));
-    checks.extend(widget.health.checks.iter().filter(|it| TOLD.contains(&it.name.as_str())).cloned());
-    Findings { health: Health::of(checks), token_accepted, page_name }
+    Findings { checks, at: now, token_accepted, page_name }
+}
+
+/// Writes what a look at the token found into what is known by now, if the token is still that one. `stored` is locked; as it is then.
+///
+/// # Errors
+/// The database's.
+pub async fn note_found(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    mut stored: StoredWidget,
+    token: Option<&[u8]>,
+    found: Findings,
+) -> sqlx::Result<StoredWidget> {
+    if stored.page_token.as_deref() != token {
+        return Ok(stored);
+    }
+    let is_news = |name: &str| stored.health.checks.iter().all(|it| it.name != name || it.at <= found.at);
+    // A send that was refused after the look began knows better whether the token is accepted.
+    let token_accepted = found.token_accepted.filter(|_| is_news("page_token"));
+    let checks = found.checks.into_iter().filter(|it| is_news(&it.name)).collect();
+    let health = stored.health.clone().after(checks);
+    store::update_health(db, tenant, &stored, &health, token_accepted, found.page_name.as_deref()).await?;
+    stored.health = health;
+    stored.page_token_is_dead = token_accepted.map_or(stored.page_token_is_dead, |it| !it);
+    stored.page_name = found.page_name.or(stored.page_name);
+    Ok(stored)
 }
 
 /// What the fields say that the Page sends to the app.

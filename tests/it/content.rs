@@ -303,8 +303,34 @@ async fn the_page_reacts_once_and_takes_it_back() {
         assert_eq!((away.status, away.headers["retry-after"].to_str().unwrap()), (503, "5"));
         assert_eq!(ben.reads(&room).await[0]["reactions"], json!([]), "what Facebook has not taken is not shown");
         world.simulator.closed_window(PAGE_ID, &anna.psid, true);
-        assert_eq!(ben.api.put(&path, json!({ "emoji": "😀" })).await.problem(409), "window-closed");
+        let refused = ben.api.put(&path, json!({ "emoji": "😀" })).await;
+        assert_eq!(refused.body["allowed"], json!([]), "Facebook's word is final");
+        assert_eq!(refused.problem(409), "window-closed");
         assert_eq!(ben.reads(&room).await[0]["reactions"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_reaction_says_until_when_and_what_may_still_go_out() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let anna = world.customer("Anna");
+        anna.says("I love it!").await;
+        let room = ben.takes_next().await;
+        let path = format!("/messages/{}/reaction", id(&ben.reads(&room).await[0]));
+        world.pass(25 * 3600).await;
+        let refused = ben.api.put(&path, json!({ "emoji": "😀" })).await;
+        assert_eq!((&refused.body["window"]["mode"], &refused.body["allowed"]), (&json!("closed"), &json!([])));
+        assert_eq!(refused.body["window"], ben.room(&room).await["window"]);
+        assert_eq!(refused.problem(409), "window-closed");
+        // The tag for people is for what they write.
+        let change = json!({ "messenger": { "human_agent": true } });
+        world.admin.patch(&format!("/widgets/{}", id(&world.widget)), change).await.expect(200);
+        let refused = ben.api.put(&path, json!({ "emoji": "😀" })).await;
+        assert_eq!(refused.body["allowed"], json!(["human_agent"]));
+        assert_eq!(refused.body["window"]["mode"], "human_agent");
+        assert_eq!(refused.problem(409), "window-closed");
     })
     .await;
 }

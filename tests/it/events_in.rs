@@ -28,7 +28,7 @@ async fn post(world: &World, body: &Value) {
     world.settle().await;
 }
 
-async fn tell_all(world: &World, items: &[Value]) {
+pub async fn tell_all(world: &World, items: &[Value]) {
     let time = world.clock.now().timestamp_millis();
     post(world, &json!({ "object": "page", "entry": [{ "id": PAGE_ID, "time": time, "messaging": items }] })).await;
 }
@@ -484,6 +484,37 @@ async fn policy_and_roles_are_the_widgets_health() {
         assert_eq!(health().await.2["state"], "ok");
         assert!(rooms(world).await.is_empty());
         assert_eq!(count(world, "select count(*) from contacts").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_block_that_is_told_while_the_page_is_looked_at_stays() {
+    story(async |world| {
+        world.simulator.set_hanging(PAGE_ID, true);
+        let calls = world.simulator.calls(PAGE_ID);
+        let path = format!("/widgets/{}/check", id(&world.widget));
+        let meanwhile = async {
+            while world.simulator.calls(PAGE_ID) == calls {
+                tokio::task::yield_now().await;
+            }
+            world.clock.advance(chrono::TimeDelta::seconds(1));
+            let block = json!({ "policy_enforcement": { "action": "block", "reason": "spam" }, "recipient": { "id": PAGE_ID },
+                "timestamp": world.clock.now().timestamp_millis() });
+            tell_all(world, &[block]).await;
+            world.simulator.set_hanging(PAGE_ID, false);
+        };
+        let (looked, ()) = futures::join!(world.admin.act(&path), meanwhile);
+        let looked = looked.expect(200);
+        let state = |name: &str| {
+            let checks = looked["health"]["checks"].as_array().unwrap();
+            checks.iter().find(|it| it["name"] == name).map(|it| it["state"].clone()).unwrap_or_default()
+        };
+        assert_eq!(state("policy"), "attention", "Facebook does not say it again");
+        assert_eq!(state("page_token"), "unchecked", "the first call broke");
+        assert_eq!(state("subscription"), "ok");
+        let widget = world.admin.get(&format!("/widgets/{}", id(&world.widget))).await.expect(200);
+        assert_eq!(widget["health"], looked["health"]);
     })
     .await;
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod apply;
 mod browser;
+mod calls;
 mod commands;
 mod content;
 mod crash;

@@ -2,19 +2,26 @@
 
 use std::sync::atomic::Ordering;
 
-use chatgate::simulator::Fault;
+use chatgate::{
+    crew::{Crew, Worker},
+    replies::worker::Sender,
+    simulator::Fault,
+};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::support::{
-    World,
-    logs::APP_SECRET,
-    story,
-    world::{APP_ID, Agent, Customer, PAGE_ID, id},
+use crate::{
+    events_in::{PAGE_INBOX, tell, tell_all},
+    support::{
+        World,
+        logs::{APP_SECRET, NEW_PAGE_TOKEN, PAGE_TOKEN},
+        story,
+        world::{APP_ID, Agent, Customer, PAGE_ID, id},
+    },
 };
 
 /// Anna has written, Ben has her room.
-async fn talk(world: &World) -> (Agent<'_>, Customer<'_>, Value) {
+pub async fn talk(world: &World) -> (Agent<'_>, Customer<'_>, Value) {
     let ben = world.agent("Ben").await.ready().await;
     let anna = world.customer("Anna");
     anna.says("hello").await;
@@ -23,11 +30,11 @@ async fn talk(world: &World) -> (Agent<'_>, Customer<'_>, Value) {
 }
 
 /// What the customer has seen of what the agent wrote.
-fn seen(anna: &Customer<'_>) -> Vec<String> {
+pub fn seen(anna: &Customer<'_>) -> Vec<String> {
     anna.sees()[1..].to_vec()
 }
 
-async fn last(ben: &Agent<'_>, room: &Value) -> Value {
+pub async fn last(ben: &Agent<'_>, room: &Value) -> Value {
     ben.reads(room).await.pop().unwrap()
 }
 
@@ -40,7 +47,7 @@ async fn health(world: &World) -> Value {
 }
 
 /// A second Page of the same app with a customer who has written to it; the customer's id and their room.
-async fn second_page(world: &World, ben: &Agent<'_>) -> (&'static str, String, Value) {
+pub async fn second_page(world: &World, ben: &Agent<'_>) -> (&'static str, String, Value) {
     const OTHER: &str = "1002003004006";
     world.simulator.add_page(APP_ID, OTHER, "Other Page", "EAAother-page-token");
     let messenger = json!({ "app_id": APP_ID, "app_secret": APP_SECRET, "page_access_token": "EAAother-page-token", "page_id": OTHER });
@@ -72,6 +79,43 @@ async fn a_throttled_page_waits_as_long_as_meta_says_and_no_other_does() {
         world.pass(6).await;
         world.pass(1).await;
         assert_eq!(seen(&anna), ["one", "two"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_outlasts_settings_and_checks_and_ends_with_a_new_token() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.fail_next_sends(PAGE_ID, vec![Fault::Throttle { minutes: 20 }]);
+        ben.replies(&room, "one").await;
+        let path = format!("/widgets/{}", id(&world.widget));
+        let change = async |body: Value| {
+            world.admin.patch(&path, body).await.expect(200);
+            world.pass(30).await;
+        };
+        change(json!({ "color": "#102030" })).await;
+        change(json!({ "messenger": { "page_access_token": PAGE_TOKEN } })).await;
+        world.admin.act(&format!("{path}/check")).await.expect(200);
+        world.pass(30).await;
+        assert_eq!(seen(&anna), [""; 0], "asking on would lengthen the block");
+        world.simulator.set_token(PAGE_ID, NEW_PAGE_TOKEN);
+        change(json!({ "messenger": { "page_access_token": NEW_PAGE_TOKEN } })).await;
+        assert_eq!(seen(&anna), ["one"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_counts_again_lets_replies_go_at_once() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.kill_token(PAGE_ID);
+        ben.replies(&room, "one").await;
+        world.simulator.set_token(PAGE_ID, PAGE_TOKEN);
+        world.admin.act(&format!("/widgets/{}/check", id(&world.widget))).await.expect(200);
+        world.settle().await;
+        assert_eq!(seen(&anna), ["one"]);
     })
     .await;
 }
@@ -331,6 +375,80 @@ async fn a_missing_permission_fails_the_message_and_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_claim_counts_from_when_there_is_a_place() {
+    story(async |world| {
+        let (ben, _, room) = talk(world).await;
+        let (other, _, others_room) = second_page(world, &ben).await;
+        let sender = Sender::new(world.outgoing.clone(), Crew::new(), 1, TimeDelta::seconds(20));
+        let write = async |room: &Value| {
+            let body = json!({ "content": { "kind": "text", "text": "hi" } });
+            ben.api.post(&format!("/rooms/{}/messages", id(room)), body).await.expect(201);
+        };
+        [PAGE_ID, other].iter().for_each(|it| world.simulator.set_hanging(it, true));
+        write(&room).await;
+        sender.step().await.unwrap();
+        write(&others_room).await;
+        // The only place is free 25 seconds after the worker began to wait for it.
+        let free = async {
+            world.clock.advance(TimeDelta::seconds(25));
+            world.simulator.set_hanging(PAGE_ID, false);
+        };
+        futures::join!(async { sender.step().await.unwrap() }, free);
+        let claimed_until: chrono::DateTime<chrono::Utc> =
+            sqlx::query_scalar("select claimed_until from outbox where state = 'sending'")
+                .fetch_one(&world.db)
+                .await
+                .unwrap();
+        let left = claimed_until - world.clock.now();
+        assert!(left > TimeDelta::seconds(20), "it may be sent for 20 seconds, and its claim lapses in {left}");
+        world.simulator.set_hanging(other, false);
+        while !sender.is_idle() {
+            tokio::task::yield_now().await;
+        }
+        world.expects_trouble.store(true, Ordering::Relaxed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_error_that_does_not_pass_is_shown_to_whoever_sets_the_page_up() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let unknown = || Fault::error(1, Some(99), "(#1) An unknown error occurred");
+        world.simulator.fail_next_sends(PAGE_ID, vec![unknown(), unknown()]);
+        ben.replies(&room, "one").await;
+        assert_ne!(health(world).await["state"], "attention", "it may pass");
+        world.pass(5).await;
+        assert_eq!(outcome(&last(&ben, &room).await), ("failed", "/problems/send-failed"));
+        let found = health(world).await;
+        let checks = found["checks"].as_array().unwrap();
+        assert!(checks.iter().any(|it| it["name"] == "sending" && it["state"] == "attention"), "{found}");
+        ben.replies(&room, "two").await;
+        assert_eq!(seen(&anna), ["two"]);
+        world.expects_trouble.store(true, Ordering::Relaxed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blocked_page_looks_like_a_hiccup_that_does_not_pass() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        world.simulator.fail_next_sends(PAGE_ID, vec![Fault::hiccup(); 4]);
+        ben.replies(&room, "one").await;
+        for _ in 0..4 {
+            world.pass(30).await;
+        }
+        assert_eq!(outcome(&last(&ben, &room).await), ("failed", "/problems/contact-unreachable"));
+        // It may have been Facebook's bad hour: nobody is barred for it.
+        ben.replies(&room, "two").await;
+        assert_eq!(seen(&anna), ["two"]);
+        world.expects_trouble.store(true, Ordering::Relaxed);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn replies_whose_window_closes_while_they_wait_for_a_token_fail_and_say_so() {
     story(async |world| {
         let (ben, anna, room) = talk(world).await;
@@ -344,7 +462,7 @@ async fn replies_whose_window_closes_while_they_wait_for_a_token_fail_and_say_so
         assert_eq!(seen(&anna), [""; 0], "the Page takes messages in and sends none");
         world.pass(23 * 3600).await;
         // Both are still within what Anna's second message allows.
-        let token = crate::support::logs::NEW_PAGE_TOKEN;
+        let token = NEW_PAGE_TOKEN;
         world.simulator.set_token(PAGE_ID, token);
         let path = format!("/widgets/{}", id(&world.widget));
         world.admin.patch(&path, json!({ "messenger": { "page_access_token": token } })).await.expect(200);
@@ -437,7 +555,63 @@ async fn late_double_and_overtaken_reports_change_nothing_but_the_status() {
             assert!(["sent", "delivered", "read"].contains(&message["status"].as_str().unwrap()), "{message}");
             assert!(message["sent_at"].is_string() && message["external_id"].is_string(), "{message}");
         }
-        assert_eq!((&ours[0]["status"], &ours[2]["status"]), (&json!("read"), &json!("read")));
+        assert!(
+            ours.iter().all(|it| it["status"] == "read"),
+            "the receipt came before the uncertain one was settled: {ours:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_receipt_that_names_a_message_may_overtake_the_answer_to_its_send() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        // No echo ever tells the message's time.
+        world.simulator.set_echoes(false);
+        world.simulator.set_receipts_first(true);
+        world.simulator.fail_next_sends(PAGE_ID, vec![Fault::Slow { ms: 1500 }]);
+        let body = json!({ "content": { "kind": "text", "text": "one" } });
+        ben.api.post(&format!("/rooms/{}/messages", id(&room)), body).await.expect(201);
+        let sender = Sender::new(world.outgoing.clone(), Crew::new(), 512, TimeDelta::seconds(20));
+        sender.step().await.unwrap();
+        // The receipt comes and is applied while the answer is on its way.
+        let applied = async || {
+            let applied = "select count(*) from early_changes where kind = 'delivered'";
+            sqlx::query_scalar::<_, i64>(applied).fetch_one(&world.db).await.unwrap() == 1
+        };
+        while !applied().await {
+            world.workers.take_in().await.unwrap();
+        }
+        assert_eq!(last(&ben, &room).await["status"], "queued");
+        while !sender.is_idle() {
+            tokio::task::yield_now().await;
+        }
+        let message = last(&ben, &room).await;
+        assert_eq!(message["status"], "delivered");
+        assert!(message["delivered_at"].is_string(), "{message}");
+        assert_eq!(seen(&anna), ["one"]);
+        world.simulator.read_all(PAGE_ID, &anna.psid).await;
+        world.settle().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn receipts_may_overtake_the_echo_of_a_message_from_elsewhere() {
+    story(async |world| {
+        let (ben, anna, room) = talk(world).await;
+        let at = world.clock.now().timestamp_millis();
+        tell(world, &anna.psid, json!({ "delivery": { "mids": ["m_inbox"], "watermark": at + 5 } })).await;
+        tell(world, &anna.psid, json!({ "read": { "watermark": at + 5 } })).await;
+        for (mid, at) in [("m_inbox", at + 3), ("m_later", at + 10)] {
+            let echo = json!({ "sender": { "id": PAGE_ID }, "recipient": { "id": anna.psid }, "timestamp": at,
+                "message": { "is_echo": true, "app_id": PAGE_INBOX, "mid": mid, "text": "From the inbox" } });
+            tell_all(world, &[echo]).await;
+        }
+        let messages = ben.reads(&room).await;
+        let of = |mid: &str| messages.iter().find(|it| it["external_id"] == mid).unwrap();
+        assert_eq!((&of("m_inbox")["status"], &of("m_later")["status"]), (&json!("read"), &json!("sent")));
     })
     .await;
 }

@@ -108,6 +108,18 @@ const SUBCODES: &[(i64, Action)] = &[
 /// What a code means whose subcode is not known.
 const REST: &[(i64, Action)] = &[(10, Config), (100, Content), (200, Config)];
 
+/// What it was, where repeating has not helped; of all others nothing more is known.
+const REPEATED: &[(i64, Sub, Action)] = &[
+    (1, Sub::None, Config), // mostly a missing permission
+    (1, Is(99), Config),
+    (2, Any, Recipient), // a person who has blocked the page, if it is not Meta that has a bad hour
+];
+
+/// What an error asks for that has come back as often as it may be repeated.
+pub(super) fn action_after_repeating(error: &GraphError) -> Action {
+    error.code.and_then(|code| look_in(REPEATED, code, subcode_of(error))).unwrap_or(Fail)
+}
+
 /// What an error asks for, if its code or subcode is known.
 pub(super) fn action_for(error: &GraphError) -> Option<Action> {
     let code = error.code?;
@@ -115,15 +127,22 @@ pub(super) fn action_for(error: &GraphError) -> Option<Action> {
     if code == 100 && error.subcode.is_none() && error.message.contains("No matching user") {
         return Some(Recipient);
     }
-    let subcode = error.subcode.filter(|subcode| *subcode != 0);
+    let subcode = subcode_of(error);
+    let by_subcode = || find(SUBCODES, subcode.unwrap_or(code));
+    look_in(CODES, code, subcode).or_else(by_subcode).or_else(|| find(REST, code))
+}
+
+fn subcode_of(error: &GraphError) -> Option<i64> {
+    error.subcode.filter(|subcode| *subcode != 0)
+}
+
+fn look_in(table: &[(i64, Sub, Action)], code: i64, subcode: Option<i64>) -> Option<Action> {
     let fits = |sub: &Sub| match sub {
         Any => true,
         Sub::None => subcode.is_none(),
         Is(wanted) => subcode == Some(*wanted),
     };
-    let by_code = CODES.iter().find(|(row, sub, _)| *row == code && fits(sub)).map(|(_, _, action)| *action);
-    let by_subcode = || find(SUBCODES, subcode.unwrap_or(code));
-    by_code.or_else(by_subcode).or_else(|| find(REST, code))
+    table.iter().find(|(row, sub, _)| *row == code && fits(sub)).map(|(_, _, action)| *action)
 }
 
 fn find(table: &[(i64, Action)], number: i64) -> Option<Action> {

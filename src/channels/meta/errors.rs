@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    codes::{Action, action_for},
+    codes::{Action, action_after_repeating, action_for},
     verdict::{Bucket, GraphError, Verdict},
 };
 
@@ -55,6 +55,16 @@ fn judge_error(status: u16, error: &Value) -> Verdict {
         None => Action::Fail,
         Some(action) => action,
     };
+    verdict(action, why)
+}
+
+/// What an error means that was repeated as often as it may be: never that it should be repeated again.
+#[must_use]
+pub fn judge_repeated(why: GraphError) -> Verdict {
+    verdict(action_after_repeating(&why), why)
+}
+
+fn verdict(action: Action, why: GraphError) -> Verdict {
     match action {
         Action::Retry => Verdict::Retry { after: None, at_most: Some(TRIES), why },
         Action::RetryOnce => Verdict::Retry { after: None, at_most: Some(1), why },

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 pub use super::usage::Usage;
+use super::{errors::refusal, signature::appsecret_proof, usage::usage};
 pub use super::{
-    errors::judge,
+    errors::{judge, judge_repeated},
     verdict::{Bucket, GraphError, Verdict},
 };
-use super::{errors::refusal, signature::appsecret_proof, usage::usage};
 use crate::{clock::Moment, secret::Secret};
 
 /// Meta's host answers in milliseconds or not at all.
@@ -137,6 +137,9 @@ pub struct SubscribedApp {
     pub subscribed_fields: Vec<String>,
 }
 
+/// What a call that is no message brought, and what its headers tell of limits.
+pub type Answered<T> = (Result<T, Verdict>, Usage);
+
 /// A token and the secret of the app it was made for: what every call is signed with.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
@@ -176,22 +179,19 @@ impl Graph {
     }
 
     /// The newest messages between a Page and a person, as Meta has them; at most 20. Allowed twice a second and Page.
-    pub async fn latest_messages(
-        &self,
-        access: Access<'_>,
-        page_id: &str,
-        psid: &str,
-    ) -> Result<Vec<ListedMessage>, Verdict> {
+    pub async fn latest_messages(&self, access: Access<'_>, page_id: &str, psid: &str) -> Answered<Vec<ListedMessage>> {
         let fields = "messages.limit(20){id,created_time,from,message}";
         let query = [("platform", "messenger"), ("user_id", psid), ("fields", fields)];
         let request = self.request(Method::GET, &[page_id, "conversations"], access).query(&query);
-        let list: Listed<Conversation> = understood(self.ask(request).await?)?;
-        Ok(list.data.into_iter().flat_map(|it| it.messages.data).collect())
+        let (answer, usage) = self.ask(request).await;
+        let list = answer.and_then(understood::<Listed<Conversation>>);
+        (list.map(|list| list.data.into_iter().flat_map(|it| it.messages.data).collect()), usage)
     }
 
     /// Shows typing or marks as seen; Meta answers without a message id.
-    pub async fn act(&self, access: Access<'_>, page_id: &str, body: &Value) -> Result<(), Verdict> {
-        self.ask(self.request(Method::POST, &[page_id, "messages"], access).json(body)).await.map(drop)
+    pub async fn act(&self, access: Access<'_>, page_id: &str, body: &Value) -> Answered<()> {
+        let (answer, usage) = self.ask(self.request(Method::POST, &[page_id, "messages"], access).json(body)).await;
+        (answer.map(drop), usage)
     }
 
     /// Gives Meta a file to send later; Meta's name for it, good for 90 days. Nobody sees it, so it may be repeated.
@@ -209,48 +209,50 @@ impl Graph {
         let file = file.map_err(|_| unexpected())?;
         let form = Form::new().text("message", message).part("filedata", file);
         let request = self.request(Method::POST, &[page_id, "message_attachments"], access);
-        let answer = self.ask(request.timeout(UPLOAD_TIMEOUT).multipart(form)).await?;
+        // The send that follows tells the same usage.
+        let answer = self.ask(request.timeout(UPLOAD_TIMEOUT).multipart(form)).await.0?;
         let id = &answer["attachment_id"];
         id.as_str().map(str::to_owned).or_else(|| id.as_i64().map(|it| it.to_string())).ok_or_else(unexpected)
     }
 
     /// Takes a person's thread from the app that has it; for apps that may.
-    pub async fn take_thread(&self, access: Access<'_>, page_id: &str, psid: &str) -> Result<(), Verdict> {
+    pub async fn take_thread(&self, access: Access<'_>, page_id: &str, psid: &str) -> Answered<()> {
         let body = json!({"recipient": {"id": psid}});
-        let answer =
-            self.ask(self.request(Method::POST, &[page_id, "take_thread_control"], access).json(&body)).await?;
-        succeeded(&answer)
+        let request = self.request(Method::POST, &[page_id, "take_thread_control"], access).json(&body);
+        let (answer, usage) = self.ask(request).await;
+        (answer.and_then(|it| succeeded(&it)), usage)
     }
 
     /// The page a token belongs to.
     pub async fn me(&self, access: Access<'_>) -> Result<Me, Verdict> {
-        let answer = self.ask(self.request(Method::GET, &["me"], access).query(&[("fields", "id,name")])).await?;
+        let answer = self.ask(self.request(Method::GET, &["me"], access).query(&[("fields", "id,name")])).await.0?;
         understood(answer)
     }
 
     /// A person's profile, or nothing if they have none or we may not see it.
-    pub async fn profile(&self, access: Access<'_>, psid: &str) -> Result<Option<Profile>, Verdict> {
+    pub async fn profile(&self, access: Access<'_>, psid: &str) -> Answered<Option<Profile>> {
         let ask = async |fields: &str| {
             self.ask(self.request(Method::GET, &[psid], access).query(&[("fields", fields)])).await
         };
-        let answer = match ask("name,first_name,last_name,profile_pic,locale").await {
+        let (answer, usage) = match ask("name,first_name,last_name,profile_pic,locale").await {
             // The language needs a permission of its own (pages_user_locale); who lacks it gets the rest.
-            Err(verdict) if verdict.error().is_some_and(GraphError::is_about_fields) => {
+            (Err(verdict), _) if verdict.error().is_some_and(GraphError::is_about_fields) => {
                 ask("name,first_name,last_name,profile_pic").await
             }
-            answer => answer,
+            answered => answered,
         };
-        match answer {
-            Ok(answer) => Ok(Some(understood::<Profile>(answer)?).filter(|profile| *profile != Profile::default())),
+        let profile = match answer.and_then(understood::<Profile>) {
+            Ok(profile) => Ok(Some(profile).filter(|profile| *profile != Profile::default())),
             Err(verdict) if verdict.error().is_some_and(GraphError::is_no_profile) => Ok(None),
             Err(verdict) => Err(verdict),
-        }
+        };
+        (profile, usage)
     }
 
     /// Asks Meta to deliver a page's `fields` to the token's app; replaces the fields asked for before.
     pub async fn subscribe_page(&self, access: Access<'_>, page_id: &str, fields: &[&str]) -> Result<(), Verdict> {
         let body = json!({"subscribed_fields": fields.join(",")});
-        let answer = self.ask(self.request(Method::POST, &[page_id, "subscribed_apps"], access).json(&body)).await?;
+        let answer = self.ask(self.request(Method::POST, &[page_id, "subscribed_apps"], access).json(&body)).await.0?;
         succeeded(&answer)
     }
 
@@ -261,7 +263,7 @@ impl Graph {
             #[serde(default)]
             data: Vec<SubscribedApp>,
         }
-        let answer = self.ask(self.request(Method::GET, &[page_id, "subscribed_apps"], access)).await?;
+        let answer = self.ask(self.request(Method::GET, &[page_id, "subscribed_apps"], access)).await.0?;
         understood::<List>(answer).map(|list| list.data)
     }
 
@@ -283,7 +285,7 @@ impl Graph {
             "include_values": true,
         });
         let access = Access { token: &token, app_secret };
-        let answer = self.ask(self.request(Method::POST, &[app_id, "subscriptions"], access).json(&body)).await?;
+        let answer = self.ask(self.request(Method::POST, &[app_id, "subscriptions"], access).json(&body)).await.0?;
         succeeded(&answer)
     }
 
@@ -299,12 +301,16 @@ impl Graph {
     }
 
     /// A call whose answer is not a message.
-    async fn ask(&self, request: RequestBuilder) -> Result<Value, Verdict> {
-        let answer = self.call(request).await?;
-        match refusal(answer.status, &answer.body) {
+    async fn ask(&self, request: RequestBuilder) -> Answered<Value> {
+        let answer = match self.call(request).await {
+            Ok(answer) => answer,
+            Err(verdict) => return (Err(verdict), Usage::default()),
+        };
+        let result = match refusal(answer.status, &answer.body) {
             None => Ok(serde_json::from_slice(&answer.body).unwrap_or_default()),
             Some(verdict) => Err(answer.with_wait(verdict)),
-        }
+        };
+        (result, answer.usage)
     }
 
     async fn call(&self, request: RequestBuilder) -> Result<Answer, Verdict> {
@@ -501,7 +507,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"first_name\":\"Anna\"}", Some("Anna")),
         ] {
             let (graph, seen) = pretend(answer).await;
-            let profile = graph.profile(access, "7/../me").await.expect("no error");
+            let profile = graph.profile(access, "7/../me").await.0.expect("no error");
             assert_eq!(profile.and_then(|it| it.first_name).as_deref(), name);
             assert!(
                 seen.await.expect("a request").starts_with("GET /v26.0/7%2F..%2Fme?"),

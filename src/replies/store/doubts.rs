@@ -75,14 +75,20 @@ pub async fn delete_settled(db: &PgPool, now: Moment) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Claims doubts that are due, one of each Page at most; nobody else gets them before `again_at`.
-pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64) -> sqlx::Result<Vec<Doubt>> {
+/// Claims doubts that are due, one of each Page at most and none of the `busy` ones; nobody else gets them before `again_at`.
+pub async fn claim_doubts(
+    db: &PgPool,
+    now: Moment,
+    again_at: Moment,
+    busy: &[WidgetId],
+    limit: i64,
+) -> sqlx::Result<Vec<Doubt>> {
     let rows = sqlx::query!(
         r#"with first as (
             select distinct on (d.tenant_id, d.widget_id) d.tenant_id, d.message_id
             from doubts d
             join widgets w on w.tenant_id = d.tenant_id and w.id = d.widget_id
-            where d.look_at <= $1 and w.page_token_state = 'ok' and w.page_token is not null
+            where d.look_at <= $1 and d.widget_id <> all($4) and w.page_token_state = 'ok' and w.page_token is not null
             order by d.tenant_id, d.widget_id, d.look_at
             limit $3
         ), claimed as (
@@ -93,7 +99,8 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
             returning d.*
         )
         select d.tenant_id, d.message_id, d.sent_after, d.sent_before, d.attempts, d.widget_id, m.room_id, m.content, c.sender_id,
-            w.page_id as "page_id!", w.page_token as "page_token!", a.tenant_id as app_owner, a.id as app_id, a.app_secret
+            w.page_id as "page_id!", w.page_token as "page_token!", a.tenant_id as app_owner, a.id as app_id, a.app_secret,
+            greatest(w.paused_until, a.paused_until) as paused_until
         from claimed d
         join messages m on m.tenant_id = d.tenant_id and m.id = d.message_id
         join rooms r on r.tenant_id = m.tenant_id and r.id = m.room_id
@@ -103,6 +110,7 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
         now,
         again_at,
         limit,
+        &busy.iter().map(|it| it.0).collect::<Vec<_>>(),
     )
     .fetch_all(db)
     .await?;
@@ -122,9 +130,24 @@ pub async fn claim_doubts(db: &PgPool, now: Moment, again_at: Moment, limit: i64
             app_owner: TenantId(it.app_owner),
             app: MetaAppId(it.app_id),
             app_secret: it.app_secret,
+            paused_until: it.paused_until,
         },
     });
     Ok(doubts.collect())
+}
+
+/// A claimed doubt whose Page may not be called now: looked at then, as if it had not been claimed.
+pub async fn put_back_doubt(db: &PgPool, it: &Doubt, look_at: Moment) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update doubts set look_at = $3, attempts = $4 where tenant_id = $1 and message_id = $2",
+        it.tenant.0,
+        it.message.0,
+        look_at,
+        it.attempts,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Which of these channel ids belong to messages we have.

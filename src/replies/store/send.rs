@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::SealedPage;
 use crate::{
-    channels::{messenger::window::Opened, meta::graph::Bucket},
+    channels::messenger::window::Opened,
     clock::Moment,
     ids::{ContactId, MessageId, MetaAppId, RoomId, TenantId, UserId, WidgetId},
     rooms::{Author, AuthorKind, Delivery, Direction, MessageView, receipts::Changed},
+    widgets::connect::Token,
 };
 
 /// A message that is due, locked, with all that decides whether it may go.
@@ -114,6 +115,7 @@ pub async fn lock_due(
             app_owner: TenantId(it.app_owner),
             app: MetaAppId(it.app_id),
             app_secret: it.app_secret,
+            paused_until: it.paused_until,
         });
         Due {
             tenant: TenantId(it.tenant_id),
@@ -226,16 +228,25 @@ pub async fn postpone_page(
     Ok(())
 }
 
-/// A Page has been connected again: its replies may go at once.
-pub async fn release_page(db: &PgPool, tenant: TenantId, widget: WidgetId, now: Moment) -> sqlx::Result<()> {
+/// A Page has a token that works: its replies need not wait for one any more. A pause ends only with a new token: Meta lengthens a
+/// block for whoever calls on.
+pub async fn release_page(
+    db: &PgPool,
+    tenant: TenantId,
+    widget: WidgetId,
+    token: Token,
+    now: Moment,
+) -> sqlx::Result<()> {
     let mut tx = crate::db::begin(db).await?;
-    sqlx::query!(
-        "update widgets set paused_until = null where tenant_id = $1 and id = $2 and paused_until is not null",
-        tenant.0,
-        widget.0,
-    )
-    .execute(&mut *tx)
-    .await?;
+    if token == Token::New {
+        sqlx::query!(
+            "update widgets set paused_until = null where tenant_id = $1 and id = $2 and paused_until is not null",
+            tenant.0,
+            widget.0,
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
     sqlx::query!(
         "update outbox set due_at = $3 where tenant_id = $1 and widget_id = $2 and state = 'due' and due_at > $3",
         tenant.0,
@@ -298,7 +309,8 @@ pub struct Settled {
 }
 
 /// Takes messages off their way that the channel has accepted, and marks them so, unless an echo was quicker. Those that somebody else
-/// has locked (an echo is settling them) are left out, so that two sets can never wait for each other.
+/// has locked (an echo is settling them) are left out, so that two sets can never wait for each other. A receipt that names one of them may
+/// have been quicker, too; its row goes with the echo, or with old age.
 pub async fn settle_sent(tx: &mut PgConnection, sent: &[(Claim, Option<&str>)], now: Moment) -> sqlx::Result<Settled> {
     if sent.is_empty() {
         return Ok(Settled::default());
@@ -306,13 +318,24 @@ pub async fn settle_sent(tx: &mut PgConnection, sent: &[(Claim, Option<&str>)], 
     let rows = sqlx::query!(
         r#"with locked as materialized (
             select v.*
-            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[]) as v (tenant_id, id, room_id, seq, external_id)
+            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $7::uuid[])
+                as v (tenant_id, id, room_id, seq, external_id, widget_id)
             join messages m on m.tenant_id = v.tenant_id and m.id = v.id
             for update of m skip locked
         ), marked as (
             update messages m
-            set status = 'sent', external_id = l.external_id, sent_at = coalesce(m.sent_at, $6), error = null
+            set status = coalesce(e.kind, 'sent'), external_id = l.external_id, sent_at = coalesce(m.sent_at, $6), error = null,
+                delivered_at = coalesce(m.delivered_at, e.at), read_at = case when e.kind = 'read' then e.at else m.read_at end
             from locked l
+            left join lateral (
+                select kind, at
+                from early_changes
+                where tenant_id = l.tenant_id
+                  and widget_id = l.widget_id
+                  and external_id = l.external_id
+                  and kind in ('delivered', 'read')
+                order by kind desc
+                limit 1) as e on true
             where m.tenant_id = l.tenant_id
               and m.id = l.id
               and m.direction = 'outbound'
@@ -342,6 +365,7 @@ pub async fn settle_sent(tx: &mut PgConnection, sent: &[(Claim, Option<&str>)], 
         column!(sent, |it| it.0.seq),
         column!(sent, |it| it.1) as &[Option<&str>],
         now,
+        column!(sent, |it| it.0.widget.0),
     )
     .fetch_all(tx)
     .await?;
@@ -469,41 +493,40 @@ pub async fn list_orphaned(db: &PgPool, now: Moment, limit: i64) -> sqlx::Result
     Ok(claims.collect())
 }
 
-/// Stops a bucket until then; never makes a pause shorter.
-pub async fn mark_paused(db: &PgPool, it: &Due, bucket: Bucket, until: Moment) -> sqlx::Result<()> {
-    match bucket {
-        Bucket::Page => {
-            sqlx::query!(
-                "update widgets set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
-                it.tenant.0,
-                it.widget.0,
-                until,
-            )
-            .execute(db)
-            .await?;
-        }
-        Bucket::App => {
-            let owner = it.page.as_ref().map_or(it.tenant, |page| page.app_owner);
-            sqlx::query!(
-                "update meta_apps set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
-                owner.0,
-                it.app.0,
-                until,
-            )
-            .execute(db)
-            .await?;
-        }
-        Bucket::Person => {
-            sqlx::query!(
-                "update contacts set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
-                it.tenant.0,
-                it.contact.0,
-                until,
-            )
-            .execute(db)
-            .await?;
-        }
-    }
+/// Who is left alone for a while.
+#[derive(Clone, Copy, Debug)]
+pub enum Paused {
+    /// A Page.
+    Page(TenantId, WidgetId),
+    /// An app of this owner, with all its Pages.
+    App(TenantId, MetaAppId),
+    /// A person on a Page.
+    Person(TenantId, ContactId),
+}
+
+/// Leaves somebody alone until then; never makes a pause shorter.
+pub async fn mark_paused(db: &PgPool, who: Paused, until: Moment) -> sqlx::Result<()> {
+    let done = match who {
+        Paused::Page(tenant, widget) => sqlx::query!(
+            "update widgets set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+            tenant.0,
+            widget.0,
+            until,
+        ),
+        Paused::App(owner, app) => sqlx::query!(
+            "update meta_apps set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+            owner.0,
+            app.0,
+            until,
+        ),
+        Paused::Person(tenant, contact) => sqlx::query!(
+            "update contacts set paused_until = greatest(paused_until, $3) where tenant_id = $1 and id = $2",
+            tenant.0,
+            contact.0,
+            until,
+        ),
+    };
+    done.execute(db).await?;
     Ok(())
 }
 

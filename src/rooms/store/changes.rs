@@ -24,7 +24,8 @@ pub async fn lock_message(
     external_id: &str,
 ) -> sqlx::Result<Option<Changeable>> {
     let row = sqlx::query!(
-        r#"select id, room_id, content, status as "status: Delivery", reactions, reacted_at, page_reacted_at, edited_at, edit_number
+        r#"select id, room_id, content, status as "status: Delivery", reactions, reacted_at, page_reacted_at, edited_at, edit_number,
+            delivered_at, read_at
         from messages
         where tenant_id = $1
           and widget_id = $2
@@ -48,6 +49,8 @@ pub async fn lock_message(
         page_reacted_at: it.page_reacted_at,
         edited_at: it.edited_at,
         edit_number: it.edit_number,
+        delivered_at: it.delivered_at,
+        read_at: it.read_at,
     }))
 }
 
@@ -55,7 +58,8 @@ pub async fn lock_message(
 pub async fn update(tx: &mut PgConnection, tenant: TenantId, it: &Changeable) -> sqlx::Result<()> {
     sqlx::query!(
         "update messages
-        set content = $3, status = $4, reactions = $5, reacted_at = $6, page_reacted_at = $9, edited_at = $7, edit_number = $8
+        set content = $3, status = $4, reactions = $5, reacted_at = $6, edited_at = $7, edit_number = $8, page_reacted_at = $9,
+            delivered_at = $10, read_at = $11
         where tenant_id = $1 and id = $2",
         tenant.0,
         it.id.0,
@@ -66,6 +70,8 @@ pub async fn update(tx: &mut PgConnection, tenant: TenantId, it: &Changeable) ->
         it.edited_at,
         it.edit_number,
         it.page_reacted_at,
+        it.delivered_at,
+        it.read_at,
     )
     .execute(tx)
     .await?;
@@ -77,13 +83,15 @@ fn kind_of(change: &Change) -> &'static str {
         Change::Edit { .. } => "edit",
         Change::Unsent => "unsent",
         Change::Reaction { .. } => "reaction",
+        Change::Arrived { is_read: false } => "delivered",
+        Change::Arrived { is_read: true } => "read",
     }
 }
 
 fn value_of(change: &Change) -> Value {
     match change {
         Change::Edit { text, number } => json!({ "text": text, "number": number }),
-        Change::Unsent => json!({}),
+        Change::Unsent | Change::Arrived { .. } => json!({}),
         Change::Reaction { by, emoji } => json!({ "by": by, "emoji": emoji }),
     }
 }
@@ -95,6 +103,7 @@ fn change_of(kind: &str, value: &Value) -> Change {
         "reaction" => {
             Change::Reaction { by: if value["by"] == "page" { "page" } else { "contact" }, emoji: text("emoji") }
         }
+        "delivered" | "read" => Change::Arrived { is_read: kind == "read" },
         _ => Change::Unsent,
     }
 }

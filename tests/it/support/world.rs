@@ -31,6 +31,8 @@ pub struct World {
     pub widget: Value,
     pub queue: Value,
     pub workers: std::sync::Arc<chatgate::app::Workers>,
+    /// For workers of a story's own.
+    pub outgoing: chatgate::replies::Outgoing,
     /// Problems of sending that the story expects: nothing is checked at its end.
     pub expects_trouble: std::sync::atomic::AtomicBool,
 }
@@ -84,7 +86,7 @@ impl World {
         let seal = SealKey::parse(&SealKey::generate()).unwrap();
         let gateway =
             Gateway::assemble(settings, db.clone(), Bell::local(), seal, clock.clone(), Crew::new()).await.unwrap();
-        let workers = std::sync::Arc::clone(&gateway.workers);
+        let (workers, outgoing) = (std::sync::Arc::clone(&gateway.workers), gateway.app.outgoing.clone());
         let (sim, sim_stop, serve_stop) = (simulator.clone(), stop.clone(), stop.clone());
         let serving = vec![
             tokio::spawn(async move { sim.serve(pretend, sim_stop).await.unwrap() }),
@@ -104,6 +106,7 @@ impl World {
             widget: Value::Null,
             queue: Value::Null,
             workers,
+            outgoing,
             expects_trouble: false.into(),
         };
         world.furnish().await;
