@@ -483,10 +483,11 @@ mod tests {
         };
         let tight = Usage { page: Load { percent: 99, regain_after: None }, ..Usage::default() };
         assert_eq!(call(&mut pacer, tight, second(0.0)), Turn::Now);
-        assert_eq!(call(&mut pacer, tight, second(0.0)), Turn::PageLater(second(1.0)), "one a second is left");
-        assert_eq!(pacer.ask(&it, second(0.0)), Turn::PageLater(second(1.0)), "of calls and sends together");
+        assert!(matches!(call(&mut pacer, tight, second(0.0)), Turn::PageLater(_)));
+        assert!(matches!(pacer.ask(&it, second(0.0)), Turn::PageLater(_)));
         assert_eq!(pacer.ask(&it, second(1.0)), Turn::Now);
-        assert!(matches!(call(&mut pacer, tight, second(1.0)), Turn::PageLater(_)));
+        let later = Turn::PageLater(second(2.0));
+        assert_eq!(call(&mut pacer, tight, second(1.0)), later, "one a second is left, of calls and sends together");
     }
 
     #[test]
