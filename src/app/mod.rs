@@ -28,6 +28,7 @@ use crate::{
         accept::Intake,
         apply::Applier,
         meter::{self, Meter},
+        notes::Notes,
         strands::Strands,
     },
     live::Live,
@@ -77,6 +78,7 @@ pub struct Workers {
     windows: Arc<WindowWatch>,
     watch: Arc<Watch>,
     timers: Arc<Timers>,
+    notes: Arc<Notes>,
     upkeep: Arc<Upkeep>,
 }
 
@@ -106,6 +108,7 @@ impl Workers {
             for apply in &self.apply {
                 worked |= apply.step().await? == Step::Worked;
             }
+            self.notes.step().await?;
             worked |= self.profiles.step().await? == Step::Worked;
             while !self.profiles.is_idle() {
                 worked = true;
@@ -213,9 +216,11 @@ impl Gateway {
             windows: Arc::new(WindowWatch { db: db.clone(), bell: bell.clone(), clock: clock.clone() }),
             watch: Arc::new(Watch::new(dispatch.clone(), clock.clone())),
             timers: Arc::new(Timers { dispatch: dispatch.clone(), clock: clock.clone() }),
+            notes: Arc::new(Notes::new(db.clone(), bell.clone(), clock.clone())),
             upkeep: Arc::new(Upkeep { db: db.clone(), clock: clock.clone(), days: settings.retention.days }),
         };
-        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands);
+        let notes = Arc::clone(&workers.notes);
+        let intake = Intake::open(db.clone(), bell.clone(), seal.clone(), clock.clone(), &crew, strands, notes);
         let live = Live::new(db.clone(), &bell, &crew);
         let app = App::new(
             db,
@@ -251,6 +256,7 @@ impl Gateway {
         self.crew.hire(Arc::clone(&self.workers.windows), None);
         self.crew.hire(Arc::clone(&self.workers.watch), None);
         self.crew.hire(Arc::clone(&self.workers.timers), None);
+        self.crew.hire(Arc::clone(&self.workers.notes), None);
         self.crew.hire(Arc::clone(&self.workers.upkeep), None);
         self.crew.hire(Arc::new(Analyst(self.app.db.clone())), None);
         self.crew.hire(Arc::new(Meter::new(self.app.db.clone(), self.app.clock.clone())), None);

@@ -170,8 +170,19 @@ pub const BY_KEY: [(&str, &str); 3] =
 /// A second transaction beside an open one would wait for it in vain.
 #[must_use]
 pub fn apart<'a>(pool: &PgPool, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> PgPool {
+    several_apart(pool, 1, settings)
+}
+
+/// The same for a worker that does so many things at a time.
+#[must_use]
+pub fn several_apart<'a>(
+    pool: &PgPool,
+    connections: u32,
+    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> PgPool {
     let options = pool.connect_options().as_ref().clone();
-    pool_of(1).connect_lazy_with(options.options([("plan_cache_mode", "force_generic_plan")]).options(settings))
+    pool_of(connections)
+        .connect_lazy_with(options.options([("plan_cache_mode", "force_generic_plan")]).options(settings))
 }
 
 fn pool_of(max_connections: u32) -> PgPoolOptions {

@@ -12,11 +12,20 @@ use bytes::Bytes;
 use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::Instant,
 };
 use tracing::warn;
 
-use super::{NewItem, OTHER_OBJECT, meter, shard, store, strands::Strands};
+use super::{
+    NewItem, OTHER_OBJECT,
+    line::{Line, Waits},
+    meter,
+    notes::Notes,
+    shard, short,
+    store::{self, Written},
+    strands::Strands,
+};
 use crate::{
     channels::meta::{
         envelope::{self, Lane},
@@ -40,20 +49,23 @@ const MOST_WAITING: usize = 4096;
 /// much again, twice, so this is a third of what the door needs at most. An app may use as much as it leaves for others: alone, half,
 /// which is one of the largest bodies and many small ones; and a caller who knows one app's key cannot shut the door of the rest.
 const MOST_UNDER_WAY_KIB: usize = 32 * 1024;
-/// Items in one statement; a request with more is still written whole.
-const MOST_ITEMS: usize = 1000;
 /// Meta wants an answer within 5 s; past this the caller is told to come again.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// The door is pressed when so many requests wait together, and the first of them for so long: another wrote or applied meanwhile.
+/// Writes that may be under way at one time: while one waits for the disk, the next is made. A third would only make them smaller.
+const WRITES: u32 = 2;
+/// The second one begins when it has as many items as this: fewer are quicker with those that come meanwhile.
+const WORTH_A_WRITE: usize = 48;
+/// The door is pressed when so many requests were written together, and the first of them had waited for so long: more comes than can be
+/// applied.
 const PRESSED_BY: usize = 32;
-/// See [`PRESSED_BY`]. A write of that many takes a third of it.
-const PRESSED_AFTER: Duration = Duration::from_millis(15);
+/// See [`PRESSED_BY`]; far less than Meta waits.
+const PRESSED_AFTER: Duration = Duration::from_millis(100);
+/// It is pressed no more when the first waited shorter than this.
+const RELAXED_BELOW: Duration = Duration::from_millis(25);
 /// How long the appliers hold back after a write under pressure: more than the next write takes.
 const HOLD_BACK: Duration = Duration::from_millis(60);
 /// How long an app's secrets may be kept in memory without asking again; changes ring the bell at once.
 const KEYS_KEPT: Duration = Duration::from_secs(30);
-/// How often the time of an app's last event is noted.
-const NOTE_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
 /// How often wrong signatures may make us look for a newer secret.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -79,19 +91,28 @@ pub struct Intake {
     seal: SealKey,
     clock: Clock,
     apps: Arc<Mutex<HashMap<String, Kept>>>,
-    noted: Noted,
+    notes: Arc<Notes>,
     jobs: mpsc::Sender<Job>,
     memory: Fair<MetaAppId>,
 }
 
-/// When each app's events were last noted.
-type Noted = Arc<Mutex<HashMap<MetaAppId, Moment>>>;
-
 struct Job {
+    /// Whose webhook; a Page's, where the app is the operator's and its Pages are many tenants'.
+    whose: String,
     items: Vec<NewItem>,
     since: Instant,
     done: oneshot::Sender<Result<(), Refused>>,
     _share: Share,
+}
+
+impl Waits for Job {
+    fn whose(&self) -> &str {
+        &self.whose
+    }
+
+    fn items(&self) -> usize {
+        self.items.len()
+    }
 }
 
 /// A webhook's part of the memory that bodies may take: grows while the body comes in, and is given back with it.
@@ -131,13 +152,21 @@ struct Keys {
 impl Intake {
     /// Opens the way in; its writer belongs to `crew`.
     #[must_use]
-    pub fn open(db: PgPool, bell: Bell, seal: SealKey, clock: Clock, crew: &Crew, strands: Strands) -> Self {
+    pub fn open(
+        db: PgPool,
+        bell: Bell,
+        seal: SealKey,
+        clock: Clock,
+        crew: &Crew,
+        strands: Strands,
+        notes: Arc<Notes>,
+    ) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let memory = Fair::of(MOST_UNDER_WAY_KIB);
-        let intake = Self { db, bell, seal, clock, apps: Arc::default(), noted: Arc::default(), jobs, memory };
-        let (db, bell, clock) = (db::apart(&intake.db, []), intake.bell.clone(), intake.clock.clone());
-        let writer = Writer { db, bell, clock, strands, noted: Arc::clone(&intake.noted) };
-        crew.spawn(writer.run(waiting, crew.stop_token()));
+        let intake = Self { db, bell, seal, clock, apps: Arc::default(), notes, jobs, memory };
+        let db = db::several_apart(&intake.db, WRITES, db::BY_KEY);
+        let (bell, clock, notes) = (intake.bell.clone(), intake.clock.clone(), Arc::clone(&intake.notes));
+        crew.spawn(Arc::new(Writer { db, bell, clock, strands, notes }).run(waiting, crew.stop_token()));
         let (apps, mut changes, stop) = (Arc::clone(&intake.apps), intake.bell.waiter(Work::Config), crew.stop_token());
         crew.spawn(async move {
             loop {
@@ -196,7 +225,11 @@ impl Intake {
         let items = items(&app, &body, now);
         drop(body);
         let (done, answer) = oneshot::channel();
-        self.jobs.try_send(Job { items, since, done, _share: share }).map_err(|_| {
+        let whose = match items.first() {
+            Some(it) if app.owner == TenantId::PLATFORM => it.page_id.clone(),
+            _ => app.owner.to_string(),
+        };
+        self.jobs.try_send(Job { whose, items, since, done, _share: share }).map_err(|_| {
             meter::refused("full");
             Refused::Busy
         })?;
@@ -227,13 +260,7 @@ impl Intake {
             }
         }
         meter::bad_signature(app.id);
-        warn!(app.id = %app.id, "a webhook for app {} has a wrong signature", app.id);
-        // The next right one takes it off the app's health at once.
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&app.id);
-        match store::mark_bad_signature(&self.db, app.owner, app.id, self.clock.now()).await {
-            Ok(told) => told.into_iter().for_each(|it| self.bell.ring(Topic::Events(it))),
-            Err(error) => warn!(error = %error, "the wrong signature could not be noted"),
-        }
+        self.notes.signature_failed(app.owner, app.id);
         Err(Refused::BadSignature)
     }
 
@@ -297,6 +324,7 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
         raw,
         entry_time: None,
         received_at: now,
+        plain: None,
     };
     let Ok(split) = envelope::split(body) else {
         let item = new(Lane::Entry, String::new(), String::new(), "unreadable".to_owned(), body.to_vec());
@@ -312,7 +340,8 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
             (true, false) => (Some("ignored"), Some("kept")),
             (false, _) => (Some("ignored"), Some(OTHER_OBJECT)),
         };
-        NewItem { state, outcome, entry_time: it.entry_time, ..item }
+        let item = NewItem { state, outcome, entry_time: it.entry_time, ..item };
+        NewItem { plain: short::plain(&item), ..item }
     });
     items.collect()
 }
@@ -323,46 +352,58 @@ struct Writer {
     bell: Bell,
     clock: Clock,
     strands: Strands,
-    noted: Noted,
+    notes: Arc<Notes>,
 }
 
 impl Writer {
-    /// Takes everything that waits, writes it in one statement, answers all, repeats: alone, a message waits for nothing; under load,
-    /// batches grow by themselves.
-    async fn run(self, mut waiting: mpsc::Receiver<Job>, stop: tokio_util::sync::CancellationToken) {
-        let mut is_pressed = false;
-        loop {
-            let first = tokio::select! {
-                job = waiting.recv() => job,
-                () = stop.cancelled(), if !waiting.is_closed() => {
-                    // What has been taken in is still written.
-                    waiting.close();
-                    continue;
-                }
-            };
-            let Some(first) = first else { return };
-            let mut jobs = vec![first];
-            let mut count = jobs[0].items.len();
-            while count < MOST_ITEMS {
-                let Ok(job) = waiting.try_recv() else { break };
-                count += job.items.len();
-                jobs.push(job);
-            }
-            let (first, many) = (jobs[0].since, jobs.len() >= PRESSED_BY);
-            self.write(jobs).await;
-            // Once they hold back, writes are quick again; it is over when fewer come.
+    /// Has everything written that waits, all answered, and so on: alone, a message waits for nothing; under load, batches grow by
+    /// themselves.
+    async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Job>, stop: tokio_util::sync::CancellationToken) {
+        let (mut line, mut is_pressed, mut is_open) = (Line::new(), false, true);
+        let mut writing = JoinSet::new();
+        while is_open || line.len() > 0 || !writing.is_empty() {
             let now = Instant::now();
-            is_pressed = many && (is_pressed || now - first >= PRESSED_AFTER);
-            if is_pressed {
-                self.strands.hold_back(now, now + HOLD_BACK);
+            while line.len() < MOST_WAITING
+                && let Ok(job) = waiting.try_recv()
+            {
+                line.push(job, now);
+            }
+            let may_write = match writing.len() {
+                0 => line.len() > 0,
+                one if one < WRITES as usize => line.len() >= WORTH_A_WRITE && line.fits(now) >= WORTH_A_WRITE,
+                _ => false,
+            };
+            if may_write {
+                let (jobs, writer) = (line.take(now), Arc::clone(&self));
+                writing.spawn(async move { writer.write(jobs, is_pressed).await });
+                continue;
+            }
+            tokio::select! {
+                job = waiting.recv(), if is_open && line.len() < MOST_WAITING => match job {
+                    Some(job) => line.push(job, Instant::now()),
+                    None => is_open = false,
+                },
+                Some(written) = writing.join_next() => {
+                    let now = Instant::now();
+                    // One that panicked has told nobody that it is durable, and says nothing of the pressure.
+                    let Ok((first, many)) = written else { continue };
+                    is_pressed = many && now - first >= if is_pressed { RELAXED_BELOW } else { PRESSED_AFTER };
+                    if is_pressed {
+                        self.strands.hold_back(now, now + HOLD_BACK);
+                    }
+                }
+                // What has been taken in is still written.
+                () = stop.cancelled(), if !waiting.is_closed() => waiting.close(),
             }
         }
     }
 
-    async fn write(&self, mut jobs: Vec<Job>) {
+    /// Writes all of these and answers them. When the first of them came, and whether they are many.
+    async fn write(&self, mut jobs: Vec<Job>, is_pressed: bool) -> (Instant, bool) {
+        let about = (jobs[0].since, jobs.len() >= PRESSED_BY);
         let items: Vec<NewItem> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
         let started = Instant::now();
-        let written = store::insert_items(&self.db, &items, self.clock.now()).await;
+        let written = self.store(&items, is_pressed).await;
         match &written {
             Ok(written) => meter::stored(&items, &written.settled, started.elapsed()),
             Err(error) => {
@@ -376,33 +417,35 @@ impl Writer {
             // Whoever has stopped waiting will send it again, and the second delivery changes nothing.
             drop(job.done.send(if written.is_ok() { Ok(()) } else { Err(Refused::Busy) }));
         }
-        let Ok(written) = written else { return };
-        for (tenant, shard) in written.strands {
-            self.strands.add(tenant, 1 << shard);
+        let Ok(written) = written else { return about };
+        for tenant in written.shown {
+            self.bell.ring(Topic::Events(tenant));
         }
-        // Only here: what other processes accepted they apply themselves, and if they die, a look into the ledger finds it.
-        self.bell.ring_here(Topic::Intake);
-        self.note(&items).await;
+        if !written.strands.is_empty() {
+            for (tenant, shard) in written.strands {
+                self.strands.add(tenant, 1 << shard);
+            }
+            // Only here: what other processes accepted they apply themselves, and if they die, a look into the ledger finds it.
+            self.bell.ring_here(Topic::Intake);
+        }
+        let apps: BTreeSet<_> = items.iter().map(|it| (it.owner.0, it.app)).collect();
+        apps.into_iter().for_each(|it| self.notes.events_came(TenantId(it.0), it.1));
+        about
     }
 
-    /// Notes that events came, once a second for each app.
-    async fn note(&self, items: &[NewItem]) {
+    /// Writes items down; under pressure only that.
+    async fn store(&self, items: &[NewItem], is_pressed: bool) -> sqlx::Result<Written> {
         let now = self.clock.now();
-        let apps: BTreeSet<_> = {
-            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_due = |at: Option<&Moment>| at.is_none_or(|at| now - *at >= NOTE_EVERY);
-            let due: BTreeSet<_> =
-                items.iter().filter(|it| is_due(noted.get(&it.app))).map(|it| (it.owner.0, it.app)).collect();
-            noted.extend(due.iter().map(|it| (it.1, now)));
-            due
-        };
-        if apps.is_empty() {
-            return;
+        if !is_pressed && items.iter().any(|it| it.plain.is_some()) {
+            match short::write(&self.db, items, now).await {
+                // Whatever was in the way: the promise does not depend on it, and applying knows what to do.
+                Err(sqlx::Error::Database(error)) => {
+                    warn!(error = %error, "messages go the long way: {error}");
+                }
+                done => return done,
+            }
         }
-        let (owners, apps): (Vec<_>, Vec<_>) = apps.into_iter().map(|it| (it.0, it.1.0)).unzip();
-        match store::mark_events(&self.db, &owners, &apps, now).await {
-            Ok(told) => told.into_iter().for_each(|it| self.bell.ring(Topic::Events(it))),
-            Err(error) => warn!(error = %error, "the time of the last event could not be noted"),
-        }
+        let mut connection = self.db.acquire().await?;
+        store::insert_items(&mut connection, items, &BTreeSet::new(), now).await
     }
 }

@@ -167,10 +167,10 @@ impl Applier {
         let mut tx = db::begin(&self.db).await?;
         let quota = |it: &Strand| Share::quota(strands, it.0, most);
         let limits: Vec<i64> = strands.iter().map(|it| i64::try_from(quota(it)).unwrap_or(1)).collect();
-        let store::Taken { ours, items, was_overtaken } = store::take_pending(&mut tx, strands, &limits).await?;
+        let store::Taken { ours, items, has_more } = store::take_pending(&mut tx, strands, &limits).await?;
         let mut counts: HashMap<Strand, usize> = HashMap::new();
         items.iter().for_each(|it| *counts.entry((it.tenant, it.shard)).or_default() += 1);
-        let may_have_more = |it: &&Strand| was_overtaken || counts.get(it).is_some_and(|count| *count >= quota(it));
+        let may_have_more = |it: &&Strand| has_more || counts.get(it).is_some_and(|count| *count >= quota(it));
         let left = ours.iter().filter(may_have_more).copied().collect();
         let busy = strands.iter().filter(|it| !ours.contains(it)).copied().collect();
         if items.is_empty() {
@@ -231,9 +231,10 @@ fn is_race(error: &sqlx::Error) -> bool {
 /// Whether the error would come again with the same data.
 fn is_about_data(error: &sqlx::Error) -> bool {
     match error {
-        // Deadlocks, time-outs and shutdowns pass; these classes (data, integrity, syntax, too long for an index) do not.
+        // Deadlocks, time-outs and shutdowns pass, and so does a table or a right that is missing (class 42), which is nobody's message's
+        // fault; these classes (data, integrity, too long for an index) do not.
         sqlx::Error::Database(db) => {
-            db.code().is_some_and(|code| ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class)))
+            db.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
         }
         sqlx::Error::Encode(_)
         | sqlx::Error::ColumnDecode { .. }

@@ -95,6 +95,20 @@ pub(super) fn applied(items: &[Pending], done: &[Done], now: Moment) {
     newest(NEWEST_APPLIED, items.iter().map(|it| it.received_at));
 }
 
+/// Messages were applied by the write that stored them, and committed.
+pub(super) fn applied_at_once<'a>(items: impl Iterator<Item = &'a NewItem> + Clone, now: Moment) {
+    let seconds = histogram!(APPLIED_SECONDS);
+    let mut number = 0;
+    for item in items.clone() {
+        number += 1;
+        seconds.record((now - item.received_at).as_seconds_f64().max(0.0));
+    }
+    if number > 0 {
+        settle("message", "applied", number);
+        newest(NEWEST_APPLIED, items.map(|it| it.received_at));
+    }
+}
+
 /// A webhook's signature was missing or wrong. The app's id is ours, and there are as many as apps.
 pub(super) fn bad_signature(app: crate::ids::MetaAppId) {
     counter!(SIGNATURE_FAILURES, "app" => app.to_string()).increment(1);

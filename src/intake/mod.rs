@@ -3,8 +3,11 @@
 pub mod accept;
 pub mod apply;
 pub mod ledger;
+mod line;
 pub mod meter;
+pub mod notes;
 mod outcomes;
+mod short;
 pub mod store;
 pub mod strands;
 
@@ -41,4 +44,15 @@ pub struct NewItem {
     pub raw: Vec<u8>,
     pub entry_time: Option<i64>,
     pub received_at: crate::clock::Moment,
+    /// What it says, if it is a message of which there is no more to be said; see [`short`].
+    pub plain: Option<Plain>,
+}
+
+/// A message that is nothing but text.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields of the same names of `Inbound`")]
+pub struct Plain {
+    pub external_id: String,
+    pub at: crate::clock::Moment,
+    pub content: crate::channels::Content,
 }

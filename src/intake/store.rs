@@ -1,6 +1,9 @@
 //! SQL of the ledger's writing side: accepting and applying.
 
 pub mod ledger;
+pub mod short;
+
+use std::collections::BTreeSet;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -57,50 +60,45 @@ pub async fn mark_verified(db: &PgPool, owner: TenantId, app: MetaAppId, now: Mo
     tell_of_health(db, owner, app, now).await
 }
 
-/// Events came, rightly signed. Written at most once a second for each app. The first ones of all, and the first after wrong
-/// signatures, are told to the tenants of its widgets, who are returned.
-pub async fn mark_events(db: &PgPool, owners: &[Uuid], apps: &[Uuid], now: Moment) -> sqlx::Result<Vec<TenantId>> {
-    let noted = sqlx::query!(
+/// Events came, rightly signed. The first ones of all, and the first after wrong signatures, are told to the tenants of the app's widgets,
+/// who are returned.
+pub async fn mark_events(db: &PgPool, owner: TenantId, app: MetaAppId, now: Moment) -> sqlx::Result<Vec<TenantId>> {
+    let is_news = sqlx::query_scalar!(
         r#"update meta_apps a
-        set last_event_at = $3::timestamptz, signature_failures = 0
-        from unnest($1::uuid[], $2::uuid[]) as it (owner, id)
-        join meta_apps old on old.tenant_id = it.owner and old.id = it.id
-        where a.tenant_id = it.owner
-          and a.id = it.id
-          and (a.last_event_at is null or a.last_event_at < $3::timestamptz - interval '1 second' or a.signature_failures > 0)
-        returning a.tenant_id, a.id, old.last_event_at is null or old.signature_failures > 0 as "is_news!""#,
-        owners,
-        apps,
-        now,
-    )
-    .fetch_all(db)
-    .await?;
-    let mut told = Vec::new();
-    for it in noted.into_iter().filter(|it| it.is_news) {
-        told.extend(tell_of_health(db, TenantId(it.tenant_id), MetaAppId(it.id), now).await?);
-    }
-    Ok(told)
-}
-
-/// A signature was wrong. The first one is told to the tenants of the app's widgets, who are returned.
-pub async fn mark_bad_signature(
-    db: &PgPool,
-    owner: TenantId,
-    app: MetaAppId,
-    now: Moment,
-) -> sqlx::Result<Vec<TenantId>> {
-    let failures = sqlx::query_scalar!(
-        "update meta_apps
-        set signature_failures = signature_failures + 1, signature_failed_at = $3
-        where tenant_id = $1 and id = $2
-        returning signature_failures",
+        set last_event_at = $3, signature_failures = 0
+        from meta_apps old
+        where a.tenant_id = $1 and a.id = $2 and old.tenant_id = $1 and old.id = $2
+        returning old.last_event_at is null or old.signature_failures > 0 as "is_news!""#,
         owner.0,
         app.0,
         now,
     )
     .fetch_optional(db)
     .await?;
-    if failures == Some(1) { tell_of_health(db, owner, app, now).await } else { Ok(Vec::new()) }
+    if is_news == Some(true) { tell_of_health(db, owner, app, now).await } else { Ok(Vec::new()) }
+}
+
+/// So many signatures were wrong. The first ones are told to the tenants of the app's widgets, who are returned.
+pub async fn mark_bad_signatures(
+    db: &PgPool,
+    owner: TenantId,
+    app: MetaAppId,
+    more: u32,
+    now: Moment,
+) -> sqlx::Result<Vec<TenantId>> {
+    let failures = sqlx::query_scalar!(
+        "update meta_apps
+        set signature_failures = signature_failures + $4, signature_failed_at = $3
+        where tenant_id = $1 and id = $2
+        returning signature_failures",
+        owner.0,
+        app.0,
+        now,
+        i64::from(more),
+    )
+    .fetch_optional(db)
+    .await?;
+    if failures == Some(i64::from(more)) { tell_of_health(db, owner, app, now).await } else { Ok(Vec::new()) }
 }
 
 /// Tells the tenants of an app's widgets how these are. A transaction of its own: whoever changes a widget locks it before its app.
@@ -144,40 +142,53 @@ pub struct Written {
     pub strands: Vec<Strand>,
     /// Those that do not.
     pub settled: Vec<Settled>,
+    /// Whose rooms show some of them already.
+    pub shown: BTreeSet<TenantId>,
 }
 
-/// Writes items down, one durable statement for all of them. The page finds its widget here, so that no cache can be stale.
-pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::Result<Written> {
+/// Writes items down, one statement for all of them; those in `stored` wait for nothing. The page finds its widget here, so that no cache
+/// can be stale.
+pub async fn insert_items(
+    db: &mut PgConnection,
+    items: &[NewItem],
+    stored: &BTreeSet<ItemId>,
+    now: Moment,
+) -> sqlx::Result<Written> {
     macro_rules! column {
         (|$it:ident| $value:expr) => {
             &items.iter().map(|$it| $value).collect::<Vec<_>>()
         };
     }
     let rows = sqlx::query!(
-        r#"with written as (
-            insert into ledger (tenant_id, id, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw, entry_time,
-                received_at, written_at)
-            select coalesce(w.tenant_id, i.owner), i.id, i.shard, i.app, w.id, i.lane, i.page_id, i.sender, i.kind,
-                case when w.id is null and i.state is null then 'ignored' else i.state end,
-                case when w.id is null and i.state is null then 'unknown page' else i.outcome end,
-                i.raw, i.entry_time, i.received_at, $14::timestamptz
-            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[]) with ordinality
-                as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, nth)
-            left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
-            order by i.nth
-            returning tenant_id, shard, seq, id, received_at, kind, state),
+        r#"with item as materialized (
+            select *, nextval('ledger_seq') as seq
+            from (
+                select coalesce(w.tenant_id, i.owner) as tenant_id, i.id, i.shard, i.app, w.id as widget_id, i.lane, i.page_id, i.sender, i.kind,
+                    case when w.id is null and i.state is null then 'ignored' else i.state end as state,
+                    case when w.id is null and i.state is null then 'unknown page' else i.outcome end as outcome,
+                    i.raw, i.entry_time, i.received_at, i.waits
+                from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                    $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[], $14::boolean[]) with ordinality
+                    as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, waits, nth)
+                left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
+                order by i.nth) as in_order),
+        written as (
+            insert into ledger (tenant_id, id, seq, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw,
+                entry_time, received_at, written_at)
+            select tenant_id, id, seq, shard, app, widget_id, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at,
+                $15::timestamptz
+            from item),
         waiting as (
-            insert into pending (tenant_id, shard, seq, item_id, received_at)
-            select tenant_id, shard, seq, id, received_at
-            from written
-            where state is null
-            returning tenant_id, shard)
+            insert into pending (tenant_id, shard, seq, item_id, received_at, bytes)
+            select tenant_id, shard, seq, id, received_at, octet_length(raw)
+            from item
+            where state is null and waits)
         select distinct tenant_id as "tenant_id?", shard as "shard?", null as kind, null as state, 0::bigint as "count!"
-        from waiting
+        from item
+        where state is null and waits
         union all
         select null, null, kind, state, count(*)
-        from written
+        from item
         where state is not null
         group by kind, state"#,
         column!(|it| it.id.0),
@@ -193,6 +204,7 @@ pub async fn insert_items(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::
         column!(|it| &*it.raw) as &[&[u8]],
         column!(|it| it.entry_time) as &[Option<i64>],
         column!(|it| it.received_at),
+        column!(|it| !stored.contains(&it.id)),
         now,
     )
     .fetch_all(db)
@@ -297,6 +309,9 @@ pub struct Pending {
     pub received_at: Moment,
 }
 
+/// Bytes of items that are applied together, as far as they are not those of one item: they are in memory several times.
+const MOST_BYTES: i64 = 8 * 1024 * 1024;
+
 /// What [`take_pending`] took.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
@@ -304,8 +319,8 @@ pub struct Taken {
     pub ours: Vec<Strand>,
     /// Their oldest items, in order of acceptance.
     pub items: Vec<Pending>,
-    /// Somebody else took some of these in the moment before the strand was locked: there may be more behind them.
-    pub was_overtaken: bool,
+    /// There may be more: somebody else took some in the moment before the strand was locked, or they are too large to be taken together.
+    pub has_more: bool,
 }
 
 /// Takes the oldest items of these strands, so many of each: they wait no more, unless the transaction fails. The two slices go together.
@@ -318,10 +333,10 @@ pub async fn take_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64
             select tenant_id, shard, most, nth, pg_try_advisory_xact_lock(space, shard) as is_ours
             from unnest($1::integer[], $2::uuid[], $3::smallint[], $4::bigint[]) with ordinality as it (space, tenant_id, shard, most, nth)
         ), next as materialized (
-            select waiting.*
+            select waiting.*, sum(bytes) over (order by nth, seq) - bytes as bytes_before
             from locked
             cross join lateral (
-                select ctid, tenant_id, item_id
+                select ctid, tenant_id, item_id, seq, bytes
                 from pending
                 where tenant_id = locked.tenant_id and shard = locked.shard
                 order by seq
@@ -331,7 +346,7 @@ pub async fn take_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64
             delete from pending p
             using next
             join ledger l on l.tenant_id = next.tenant_id and l.id = next.item_id
-            where p.ctid = next.ctid
+            where p.ctid = next.ctid and next.bytes_before < $5
             returning p.seq, l.tenant_id, l.id, l.shard, l.widget_id, l.lane, l.page_id, l.sender_id, l.kind, l.raw, l.entry_time,
                 l.received_at
         )
@@ -347,6 +362,7 @@ pub async fn take_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64
         &strands.iter().map(|it| it.0.0).collect::<Vec<_>>(),
         &strands.iter().map(|it| it.1).collect::<Vec<_>>(),
         most,
+        MOST_BYTES,
     )
     .fetch_all(tx)
     .await?;
@@ -375,7 +391,7 @@ pub async fn take_pending(tx: &mut PgConnection, strands: &[Strand], most: &[i64
         };
         taken.items.extend(item());
     }
-    taken.was_overtaken = i64::try_from(taken.items.len()).unwrap_or(0) < picked;
+    taken.has_more = i64::try_from(taken.items.len()).unwrap_or(0) < picked;
     taken.items.sort_unstable_by_key(|it| it.seq);
     Ok(taken)
 }

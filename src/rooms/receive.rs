@@ -121,17 +121,39 @@ pub async fn look<'a>(tx: &mut PgConnection, items: &'a [Inbound], now: Moment) 
     let is_new = |it: &&&Inbound| !contacts.contains_key(&(it.widget, it.sender.clone()));
     let new: BTreeSet<_> = fresh.iter().filter(is_new).map(|it| (it.tenant, it.widget, it.sender.as_str())).collect();
     contacts.extend(store::receive::make_contacts(tx, new.into_iter().collect(), now).await?);
-    let mut talks: HashMap<_, _> = contacts.into_iter().map(|(key, known)| (key, Talk::with(known))).collect();
-    let fresh = fresh.into_iter().map(|it| {
-        let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
-        talk.wrote_at = talk.wrote_at.max(it.at.min(now));
-        (it, talk.referral_of(it, now))
-    });
-    let fresh = fresh.collect();
-    Ok(Looked { items, fresh, known, early, talks })
+    Ok(Looked::with(items, fresh, contacts, now).knowing(known, early))
 }
 
-impl Looked<'_> {
+/// Who is behind the senders of a batch.
+pub type Contacts = HashMap<(WidgetId, String), Known>;
+
+impl<'a> Looked<'a> {
+    /// Messages of contacts whose rooms are open and locked by this transaction. None of them is stored yet, none has been changed
+    /// before it came, and no two are the same.
+    #[must_use]
+    pub fn ready(items: &'a [Inbound], contacts: Contacts, now: Moment) -> Self {
+        Self::with(items, items.iter().collect(), contacts, now)
+    }
+
+    fn with(items: &'a [Inbound], fresh: Vec<&'a Inbound>, contacts: Contacts, now: Moment) -> Self {
+        let mut talks: HashMap<_, _> = contacts.into_iter().map(|(key, known)| (key, Talk::with(known))).collect();
+        let fresh = fresh.into_iter().map(|it| {
+            let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
+            talk.wrote_at = talk.wrote_at.max(it.at.min(now));
+            (it, talk.referral_of(it, now))
+        });
+        let fresh = fresh.collect();
+        Self { items, fresh, known: HashMap::new(), early: HashSet::new(), talks }
+    }
+
+    fn knowing(
+        self,
+        known: HashMap<(WidgetId, String), (MessageId, RoomId)>,
+        early: HashSet<(WidgetId, String)>,
+    ) -> Self {
+        Self { known, early, ..self }
+    }
+
     /// The widgets of those who have no open room: new ones need a place.
     #[must_use]
     pub fn without_room(&self) -> BTreeSet<(TenantId, WidgetId)> {
@@ -507,6 +529,12 @@ async fn recognise(tx: &mut PgConnection, it: &Inbound, contact: ContactId) -> s
 
 /// Longest address or number that is taken for one: RFC 5321's limit for a mailbox, rounded.
 const MAX_SHARED: usize = 256;
+
+/// Whether a text may be something that the contact was asked for.
+#[must_use]
+pub fn may_share(text: &str) -> bool {
+    looks_shared(text).is_some()
+}
 
 fn looks_shared(value: &str) -> Option<Field> {
     let value = value.trim();

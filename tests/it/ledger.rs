@@ -236,8 +236,8 @@ async fn sums_that_lie_are_found_out() {
         assert_eq!(named.len(), 2);
         // An item that is said to wait although its message is there, and would be applied twice.
         sqlx::query(
-            "insert into pending (tenant_id, shard, seq, item_id, received_at)
-            select l.tenant_id, l.shard, l.seq, l.id, l.received_at
+            "insert into pending (tenant_id, shard, seq, item_id, received_at, bytes)
+            select l.tenant_id, l.shard, l.seq, l.id, l.received_at, octet_length(l.raw)
             from ledger l
             join messages m on m.tenant_id = l.tenant_id and m.id = l.id",
         )
@@ -284,7 +284,7 @@ async fn days_are_kept_whole_and_dropped_whole() {
         world.pass(40 * 24 * 3600).await;
         deliver(world, PAGE_ID, "711", "m_75").await;
         // What waits in a day is forgotten with it: nobody looks for ever for an item that is gone.
-        let waits = "insert into pending select tenant_id, shard, seq, id, received_at from ledger";
+        let waits = "insert into pending select tenant_id, shard, seq, id, received_at, octet_length(raw) from ledger";
         sqlx::query(waits).execute(&world.db).await.unwrap();
         world.clock.advance(chrono::TimeDelta::days(10));
         keep(1).await;

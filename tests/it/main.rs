@@ -37,5 +37,6 @@ mod routing_timers;
 mod schema;
 mod setup_pages;
 mod setup_people;
+mod short_way;
 mod traps;
 mod walk;

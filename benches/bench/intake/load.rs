@@ -36,6 +36,8 @@ pub struct Order {
     pub seconds: f64,
     /// Messages in one POST.
     pub per_post: usize,
+    /// Connections that post.
+    pub connections: usize,
     /// Makes this order's message ids its own.
     pub name: String,
     /// Seconds to wait at the end for accepted messages that no stream has shown yet; none if nobody shall look.
@@ -62,7 +64,7 @@ pub struct Target {
 pub enum Pace {
     /// Every sender once.
     Once,
-    /// As fast as answers come, on 256 connections.
+    /// As fast as answers come.
     Full,
     /// As fast as they become visible: at most so many messages between their POST and the agent's stream.
     Visible {
@@ -84,9 +86,6 @@ impl Pace {
 
 /// The first part of an open loop, whose latencies do not count: everybody connects then.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Connections that post.
-const CONNECTIONS: usize = 256;
-
 /// What came of it; written to the output as JSON.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
@@ -186,7 +185,7 @@ async fn carry_out(order: Order) -> anyhow::Result<Outcome> {
     let counting = tokio::spawn(count(Arc::clone(&state)));
     let started = Instant::now();
     let mut posting = JoinSet::new();
-    for nth in 0..CONNECTIONS {
+    for nth in 0..state.order.connections {
         posting.spawn(post(Arc::clone(&state), nth as u64, started));
     }
     let mut answers = Vec::new();
@@ -242,8 +241,9 @@ async fn post(state: Arc<State>, line: u64, started: Instant) -> anyhow::Result<
         if let Pace::Open { per_second } = order.pace {
             // Random gaps, as of many people who know nothing of each other.
             let random = (mix(line << 32 | turn) >> 11) as f64 / (1_u64 << 53) as f64;
-            due +=
-                Duration::from_secs_f64(-(1.0 - random).ln() * CONNECTIONS as f64 * order.per_post as f64 / per_second);
+            due += Duration::from_secs_f64(
+                -(1.0 - random).ln() * order.connections as f64 * order.per_post as f64 / per_second,
+            );
             if due > free_since {
                 tokio::time::sleep_until(due.into()).await;
                 free_since = Instant::now();

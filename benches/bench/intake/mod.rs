@@ -35,6 +35,10 @@ const SIZE: Size = Size { tenants: 10, pages: 5, agents: 10 };
 const SENDERS: usize = 500;
 /// Messages that may lie between POST and stream when "applied" is measured: the bound of its lag.
 const OUTSTANDING: usize = 2000;
+/// Connections that post, and those of a burst: more webhooks than can be applied are under way by then.
+const CONNECTIONS: usize = 256;
+/// See there.
+const BURST_CONNECTIONS: usize = 1024;
 /// Messages stored before the second half of the run.
 const HISTORY: i64 = 5_000_000;
 
@@ -252,7 +256,7 @@ impl<'a> Bench<'a> {
 
     /// A burst as fast as 200s come, whose backlog then drains.
     async fn accepted(&mut self, note: &str, per_post: usize, seconds: f64) -> anyhow::Result<()> {
-        let order = self.order(Pace::Full, per_post, seconds);
+        let order = Order { connections: BURST_CONNECTIONS, ..self.order(Pace::Full, per_post, seconds) };
         let (outcome, used) = self.carry_out(&order).await?;
         let rate = outcome.accepted as f64 / outcome.seconds;
         let whole_time = outcome.seconds + outcome.drain_s;
@@ -352,6 +356,7 @@ impl<'a> Bench<'a> {
             pace,
             seconds: if matches!(pace, Pace::Once) { seconds } else { self.options.seconds(seconds) },
             per_post,
+            connections: CONNECTIONS,
             name: format!("o{}", self.orders),
             patience_s: Some(120.0),
         }

@@ -191,9 +191,9 @@ pub async fn mark_pending(tx: &mut PgConnection, filter: &ReplayFilter) -> sqlx:
               and ($6::text is null or l.kind = $6)
               and ($7::uuid is null or l.id >= $7)
               and ($8::uuid is null or l.id < $8)
-            returning l.tenant_id, l.shard, l.seq, l.id, l.received_at)
-        insert into pending (tenant_id, shard, seq, item_id, received_at)
-        select tenant_id, shard, seq, id, received_at
+            returning l.tenant_id, l.shard, l.seq, l.id, l.received_at, octet_length(l.raw))
+        insert into pending (tenant_id, shard, seq, item_id, received_at, bytes)
+        select *
         from again",
         TenantId::PLATFORM.0,
         OTHER_OBJECT,

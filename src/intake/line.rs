@@ -1,0 +1,187 @@
+//! Who is next at the writer. Webhooks are written in the order in which they came, but nobody's flood stands before everybody else:
+//! as long as others come, too, it gets a small part of each write, so that writes stay short.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Items in one write; a webhook with more is still written whole.
+const MOST_ITEMS: usize = 1000;
+/// Items that anybody may have in a write, whatever others do.
+const FEW: usize = 16;
+/// And for each item of everybody else.
+const FOR_EACH_OTHER: usize = 4;
+/// How long somebody counts as coming.
+const LATELY: Duration = Duration::from_secs(1);
+
+/// Something that waits to be written.
+pub(super) trait Waits {
+    /// Whose it is.
+    fn whose(&self) -> &str;
+    /// How many items it has.
+    fn items(&self) -> usize;
+}
+
+/// Those that wait.
+#[derive(Debug)]
+pub(super) struct Line<T> {
+    waiting: VecDeque<T>,
+    /// When somebody was last here.
+    seen: HashMap<String, Instant>,
+}
+
+impl<T: Waits> Line<T> {
+    /// Nobody.
+    pub(super) fn new() -> Self {
+        Self { waiting: VecDeque::new(), seen: HashMap::new() }
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// At the end of the line.
+    pub(super) fn push(&mut self, it: T, now: Instant) {
+        match self.seen.get_mut(it.whose()) {
+            Some(at) => *at = now,
+            None => drop(self.seen.insert(it.whose().to_owned(), now)),
+        }
+        self.waiting.push_back(it);
+    }
+
+    /// How many items would be written next, at most.
+    pub(super) fn fits(&self, now: Instant) -> usize {
+        if self.seen.values().filter(|at| now.duration_since(**at) < LATELY).count() < 2 {
+            return self.waiting.iter().map(Waits::items).sum();
+        }
+        let wanted = self.wanted();
+        let all = wanted.values().sum();
+        wanted.values().map(|it| most(all, *it).min(*it)).sum()
+    }
+
+    /// Items of everybody who waits.
+    fn wanted(&self) -> HashMap<String, usize> {
+        let mut wanted: HashMap<String, usize> = HashMap::new();
+        for it in &self.waiting {
+            match wanted.get_mut(it.whose()) {
+                Some(items) => *items += it.items(),
+                None => drop(wanted.insert(it.whose().to_owned(), it.items())),
+            }
+        }
+        wanted
+    }
+
+    /// What is written next; at least the first. What anybody has stays in its order.
+    pub(super) fn take(&mut self, now: Instant) -> Vec<T> {
+        self.seen.retain(|_, at| now.duration_since(*at) < LATELY);
+        if self.seen.len() < 2 {
+            let mut items = 0;
+            let fits = |it: &&T| {
+                items += it.items();
+                items <= MOST_ITEMS
+            };
+            let number = self.waiting.iter().take_while(fits).count().max(1);
+            return self.waiting.drain(..number.min(self.waiting.len())).collect();
+        }
+        let wanted = self.wanted();
+        let all = wanted.values().sum();
+        let most = |whose: &str| most(all, wanted.get(whose).copied().unwrap_or(0));
+        let (mut given, mut done, mut items): (HashMap<String, usize>, HashSet<String>, usize) = Default::default();
+        let (mut taken, mut left) = (Vec::new(), VecDeque::with_capacity(self.waiting.len()));
+        for it in self.waiting.drain(..) {
+            let whose = it.whose();
+            let has = given.get(whose).copied().unwrap_or(0);
+            let is_over = done.contains(whose)
+                || (has > 0 && has + it.items() > most(whose))
+                || (!taken.is_empty() && items + it.items() > MOST_ITEMS);
+            if is_over {
+                done.insert(whose.to_owned());
+                left.push_back(it);
+                continue;
+            }
+            items += it.items();
+            given.insert(whose.to_owned(), has + it.items());
+            taken.push(it);
+        }
+        self.waiting = left;
+        taken
+    }
+}
+
+/// Items that somebody may have in a write who wants so many of all.
+fn most(all: usize, wanted: usize) -> usize {
+    FEW.max(FOR_EACH_OTHER * (all - wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Job(&'static str, usize, usize);
+
+    impl Waits for Job {
+        fn whose(&self) -> &str {
+            self.0
+        }
+
+        fn items(&self) -> usize {
+            self.1
+        }
+    }
+
+    /// A line of so many webhooks of so many items each, numbered.
+    fn line(now: Instant, of: &[(&'static str, usize, usize)]) -> Line<Job> {
+        let mut line = Line::new();
+        let jobs = of.iter().flat_map(|(whose, number, items)| (0..*number).map(|_| (*whose, *items)));
+        jobs.enumerate().for_each(|(nth, (whose, items))| line.push(Job(whose, items, nth), now));
+        line
+    }
+
+    fn of(taken: &[Job], whose: &str) -> usize {
+        taken.iter().filter(|it| it.0 == whose).map(|it| it.1).sum()
+    }
+
+    #[test]
+    fn whoever_is_alone_gets_all_there_is() {
+        let now = Instant::now();
+        let mut alone = line(now, &[("a", 1500, 1)]);
+        assert_eq!((alone.take(now).len(), alone.take(now).len(), alone.len()), (1000, 500, 0));
+        let mut large = line(now, &[("a", 2, 5000)]);
+        assert_eq!((large.take(now).len(), large.take(now).len()), (1, 1), "whole, one after the other");
+    }
+
+    #[test]
+    fn a_flood_gets_little_while_others_come_and_they_get_all_they_want() {
+        let now = Instant::now();
+        let mut line = line(now, &[("flood", 300, 1), ("b", 3, 1), ("c", 1, 2)]);
+        assert_eq!(line.fits(now), 25);
+        let taken = line.take(now);
+        assert_eq!((of(&taken, "flood"), of(&taken, "b"), of(&taken, "c")), (20, 3, 2));
+        assert!(taken.iter().filter(|it| it.0 == "flood").map(|it| it.2).eq(0..20), "in its order");
+        // Somebody may come at any moment.
+        assert_eq!(line.take(now + LATELY / 2).len(), FEW);
+        assert_eq!(line.take(now + LATELY).len(), 300 - 20 - FEW);
+    }
+
+    #[test]
+    fn a_large_webhook_of_a_flood_holds_back_what_is_behind_it() {
+        let now = Instant::now();
+        let mut line = line(now, &[("flood", 1, 10), ("flood", 1, 40), ("flood", 5, 1), ("b", 1, 1)]);
+        let taken = line.take(now);
+        assert_eq!((of(&taken, "flood"), of(&taken, "b")), (10, 1));
+        assert_eq!(of(&line.take(now), "flood"), 40, "the first is taken whatever its size");
+        assert_eq!(line.len(), 5);
+    }
+
+    #[test]
+    fn those_who_want_the_same_get_it() {
+        let now = Instant::now();
+        let mut line = line(now, &[("a", 100, 1), ("b", 100, 1)]);
+        assert_eq!(line.take(now).len(), 200);
+    }
+}

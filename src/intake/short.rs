@@ -1,0 +1,90 @@
+//! The short way: what most webhooks bring, text of a contact whose room is open and of whom nothing else waits, is put into the room by
+//! the transaction that promises it. Everything else is promised first and applied afterwards, and so is this if anything is in its way.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use sqlx::PgPool;
+
+use super::{
+    NewItem, Plain, meter,
+    store::{self, Written, short::Ready},
+};
+use crate::{
+    channels::{Content, Event, What, messenger::normalize::normalize, meta::envelope::Lane},
+    clock::Moment,
+    db,
+    ids::{ItemId, MessageId, TenantId},
+    rooms::receive::{self, Inbound, Looked},
+};
+
+/// Larger items are applied afterwards, where their number is limited by their size.
+const MOST_BYTES: usize = 16 * 1024;
+
+/// What an item says, if it is a message of which there is no more to be said. Pure, and done before the writer's turn.
+pub(super) fn plain(item: &NewItem) -> Option<Plain> {
+    if item.state.is_some() || item.kind != "message" || item.sender.is_empty() || item.raw.len() > MOST_BYTES {
+        return None;
+    }
+    let raw = std::str::from_utf8(&item.raw).ok()?;
+    let event = normalize(raw, Lane::of(item.lane), &item.page_id, item.entry_time, item.received_at).ok()?;
+    let Event { at, what: What::Inbound { external_id, content, reply_to: None, referral: None }, fact: None } = event
+    else {
+        return None;
+    };
+    let is_plain = matches!(&content, Content::Text { text } if !receive::may_share(text));
+    is_plain.then_some(Plain { external_id, at, content })
+}
+
+/// Writes items down, and those that may be into their rooms.
+///
+/// # Errors
+/// The database's; nothing is stored then.
+pub(super) async fn write(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::Result<Written> {
+    let mut tx = db::begin(db).await?;
+    let plain: Vec<_> = items.iter().filter_map(|it| Some((it, it.plain.as_ref()?))).collect();
+    let ready = store::short::lock_ready(&mut tx, &plain).await?;
+    let ready = ready.into_iter().map(|(nth, ready)| (plain[nth].0.id, ready)).collect();
+    let (messages, contacts) = in_order(items, ready);
+    let stored: BTreeSet<_> = messages.iter().map(|it| ItemId(it.id.0)).collect();
+    let mut written = store::insert_items(&mut tx, items, &stored, now).await?;
+    let shown: BTreeSet<TenantId> = messages.iter().map(|it| it.tenant).collect();
+    if !messages.is_empty() {
+        let looked = Looked::ready(&messages, contacts, now);
+        // The rooms are locked, so they are as they were found.
+        looked.store(&mut tx, &HashMap::new(), now).await?.ok_or(sqlx::Error::RowNotFound)?;
+    }
+    tx.commit().await?;
+    meter::applied_at_once(items.iter().filter(|it| stored.contains(&it.id)), now);
+    written.shown = shown;
+    Ok(written)
+}
+
+/// The messages that may be stored, and who wrote them: nobody's message before something of theirs that has to wait.
+fn in_order(items: &[NewItem], mut ready: HashMap<ItemId, Ready>) -> (Vec<Inbound>, receive::Contacts) {
+    let (mut messages, mut contacts) = (Vec::with_capacity(ready.len()), HashMap::new());
+    let (mut late, mut seen) = (HashSet::new(), HashSet::new());
+    for item in items.iter().filter(|it| it.state.is_none()) {
+        let who = (item.app, &*item.page_id, &*item.sender);
+        let may =
+            |plain: &&Plain| !late.contains(&who) && !seen.contains(&(item.app, &*item.page_id, &*plain.external_id));
+        let found = item.plain.as_ref().filter(|it| may(it)).and_then(|it| Some((it, ready.remove(&item.id)?)));
+        let Some((plain, Ready { tenant, widget, contact })) = found else {
+            late.insert(who);
+            continue;
+        };
+        seen.insert((item.app, &*item.page_id, &*plain.external_id));
+        contacts.entry((widget, item.sender.clone())).or_insert(contact);
+        messages.push(Inbound {
+            id: MessageId(item.id.0),
+            tenant,
+            widget,
+            sender: item.sender.clone(),
+            at: plain.at,
+            external_id: plain.external_id.clone(),
+            content: plain.content.clone(),
+            reply_to: None,
+            referral: None,
+        });
+    }
+    (messages, contacts)
+}
