@@ -87,7 +87,13 @@ async fn measure(options: &Options, cluster: &Cluster) -> anyhow::Result<()> {
         let took = assign::time(cluster, "ours_closed", rooms, options.closed).await?;
         add(format!("ours, beside {} closed rooms", whole(options.closed.into())), took, best_plain);
     }
-    let mut heard = Table::new(&["until the agent's stream has the offer", "rooms", "p50 / p99 / most ms"]);
+    let mut heard = Table::new(&[
+        "until the agent's stream has the offer, p50 / p99 / most ms",
+        "rooms",
+        "from the POST",
+        "from being queued",
+        "of that until given",
+    ]);
     if options.wants("latency") {
         for processes in [1, 2] {
             latency::measure(options, cluster, processes, &mut heard).await?;
