@@ -111,8 +111,9 @@ fn add(table: &mut Table, what: String, times: Vec<Times>) {
     let spread = |of: &dyn Fn(&Times) -> Option<f64>| {
         let mut times: Vec<f64> = times.iter().filter_map(of).collect();
         times.sort_by(f64::total_cmp);
-        let at =
-            |share: f64| times.get(((times.len() as f64 * share) as usize).min(times.len() - 1)).copied().unwrap_or(0.0);
+        let at = |share: f64| {
+            times.get(((times.len() as f64 * share) as usize).min(times.len() - 1)).copied().unwrap_or(0.0)
+        };
         if times.is_empty() { String::new() } else { format!("{:.1} / {:.1} / {:.1}", at(0.5), at(0.99), at(1.0)) }
     };
     table.row(vec![
@@ -246,10 +247,7 @@ async fn close(
     for _ in 0..many {
         let it = take(heard, 1).await?.pop().context("an offer")?;
         let at = closed.lock().unwrap_or_else(PoisonError::into_inner).remove(&it.agent);
-        times.push(Times {
-            whole: millis(it.at - at.context("an offer that nobody made room for")?),
-            queued: None,
-        });
+        times.push(Times { whole: millis(it.at - at.context("an offer that nobody made room for")?), queued: None });
     }
     for it in try_join_all(closing).await? {
         it?;
