@@ -29,7 +29,7 @@ const KEPT_FOR_AGENT: usize = 32;
 const PAGE: i64 = 500;
 /// How often the log is looked at when nobody rings: the net for a lost ring.
 const POLL: Duration = Duration::from_millis(500);
-/// How soon the log is looked at again when events were held back by a transaction that had not ended; doubles while it has not.
+/// How soon the log is looked at again when events were held back by a transaction that had not ended; doubles while nothing comes of it.
 const HELD_BACK: Duration = Duration::from_millis(2);
 
 /// Who reads.
@@ -181,17 +181,18 @@ struct LogReader {
 impl LogReader {
     async fn run(mut self) {
         let mut news = News::default();
-        let mut pause = HELD_BACK;
+        let mut pause = Duration::ZERO;
         loop {
             if news.is_empty() {
                 news = self.wait(POLL).await;
-                pause = HELD_BACK;
+                pause = Duration::ZERO;
             }
             match self.read(&mut news).await {
-                Ok(false) => pause = HELD_BACK,
-                Ok(true) => {
-                    news.merge(self.wait(pause).await);
-                    pause = (pause * 2).min(POLL);
+                Ok(read) => {
+                    pause = read.pause_after(pause);
+                    if read.is_held_back {
+                        news.merge(self.wait(pause).await);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "the event log cannot be read; trying again");
@@ -225,8 +226,8 @@ impl LogReader {
         news
     }
 
-    /// Reads on for those with news. Leaves in `news` who has more; true if that is only because a transaction had not ended.
-    async fn read(&mut self, news: &mut News) -> sqlx::Result<bool> {
+    /// Reads on for those with news. Leaves in `news` who has more.
+    async fn read(&mut self, news: &mut News) -> sqlx::Result<Read> {
         let due: Vec<(TenantId, Arc<Tail>)> = {
             let tails = unpoisoned(&self.tails);
             let due = tails.iter().filter(|it| news.everybody || news.tenants.contains(it.0));
@@ -234,10 +235,11 @@ impl LogReader {
         };
         *news = News::default();
         if due.is_empty() {
-            return Ok(false);
+            return Ok(Read { is_held_back: false, moved: false });
         }
         let after: Vec<_> = due.iter().map(|(tenant, tail)| (*tenant, *unpoisoned(&tail.at))).collect();
         let read = store::list_news(&self.db, &after).await?;
+        let moved = !read.events.is_empty();
         let tails: HashMap<TenantId, Arc<Tail>> = due.into_iter().collect();
         for (tenant, event) in read.events {
             if let Some(tail) = tails.get(&tenant) {
@@ -246,7 +248,28 @@ impl LogReader {
         }
         let is_held_back = !read.held_back.is_empty() && read.full.is_empty();
         news.tenants.extend(read.full.into_iter().chain(read.held_back));
-        Ok(is_held_back)
+        Ok(Read { is_held_back, moved })
+    }
+}
+
+/// What reading has come to.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    /// There is more only because a transaction had not ended.
+    is_held_back: bool,
+    /// Something was read.
+    moved: bool,
+}
+
+impl Read {
+    /// How long to wait before what is held back is looked at again, when the last wait was `pause`. Where transactions follow each other
+    /// without a gap something is always held back, each time by another one: only in vain the wait grows.
+    fn pause_after(self, pause: Duration) -> Duration {
+        match self {
+            Self { is_held_back: false, .. } => Duration::ZERO,
+            Self { moved: true, .. } => HELD_BACK,
+            Self { moved: false, .. } => (pause * 2).clamp(HELD_BACK, POLL),
+        }
     }
 }
 
@@ -322,5 +345,26 @@ impl Stream {
             self.buffer.extend(events.into_iter().map(Arc::new));
         }
         Ok(!self.buffer.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_a_running_transaction_grows_only_while_nothing_can_be_read() {
+        let (busy, stuck, done) = (
+            Read { is_held_back: true, moved: true },
+            Read { is_held_back: true, moved: false },
+            Read { is_held_back: false, moved: true },
+        );
+        let mut pause = Duration::ZERO;
+        for (read, expected_ms) in [(busy, 2), (busy, 2), (stuck, 4), (stuck, 8), (busy, 2), (done, 0), (stuck, 2)] {
+            pause = read.pause_after(pause);
+            assert_eq!(pause, Duration::from_millis(expected_ms));
+        }
+        let longest = (0..20).fold(pause, |pause, _| stuck.pause_after(pause));
+        assert_eq!(longest, POLL);
     }
 }

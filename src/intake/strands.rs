@@ -86,11 +86,28 @@ struct Tenant {
     resting: Vec<(Shards, Instant)>,
     /// These were slow: they are tried alone, so that nobody else waits for them.
     alone: Shards,
+    /// Where dealing goes on, where not all is dealt: no shard is passed over twice.
+    next: i16,
 }
 
 impl Tenant {
     fn ready(&self) -> Shards {
         self.waiting & !self.held & !self.resting.iter().fold(0, |all, it| all | it.0)
+    }
+
+    /// As many of the ready shards as are half of all: what comes now and then goes to one applier at once, and of a flood the other half
+    /// is left to another. The next ones in turn, because the other may not come: then they are this one's next share.
+    fn half(&mut self, ready: Shards) -> Shards {
+        let all = i16::from(SHARDS);
+        let mut dealt: Shards = 0;
+        for shard in (self.next..self.next + all).map(|it| it % all).filter(|it| ready & (1 << it) != 0) {
+            dealt |= 1 << shard;
+            self.next = (shard + 1) % all;
+            if dealt.count_ones() * 2 >= Shards::BITS {
+                break;
+            }
+        }
+        dealt
     }
 }
 
@@ -227,7 +244,7 @@ impl Inner {
         for id in turns.iter().copied().take(turns.len().div_ceil(free)) {
             let Some(tenant) = self.tenants.get_mut(&id) else { continue };
             let ready = tenant.ready() & !tenant.alone;
-            let shards = if is_only_one && tenant.holders + 1 < most { half(ready) } else { ready };
+            let shards = if is_only_one && tenant.holders + 1 < most { tenant.half(ready) } else { ready };
             tenant.waiting &= !shards;
             tenant.held |= shards;
             tenant.holders += 1;
@@ -304,12 +321,6 @@ impl Drop for Share {
     }
 }
 
-/// The lower half of the bits that are set, rounded up.
-fn half(shards: Shards) -> Shards {
-    let count = shards.count_ones().div_ceil(2) as usize;
-    each(shards).take(count).fold(0, |taken, shard| taken | 1 << shard)
-}
-
 /// The numbers of the bits that are set.
 fn each(shards: Shards) -> impl Iterator<Item = i16> {
     (0..i16::from(SHARDS)).filter(move |it| shards & (1 << it) != 0)
@@ -379,6 +390,26 @@ mod tests {
         strands.add(tenant(2), 1);
         assert_eq!(tenants(&takes(&strands, now)), [2]);
         drop((one, two));
+    }
+
+    #[test]
+    fn what_comes_now_and_then_is_one_share_and_no_shard_is_passed_over_twice() {
+        let (strands, now) = strands(3);
+        let shards = |it: &Share| it.strands.iter().map(|it| it.1).collect::<Vec<_>>();
+        strands.add(tenant(1), 0b1000_0000_0001_0110);
+        let mut share = takes(&strands, now);
+        assert_eq!(shards(&share), [1, 2, 4, 15], "nobody else may join for a while");
+        share.left.clear();
+        drop(share);
+        strands.add(tenant(1), Shards::MAX);
+        let mut one = takes(&strands, now);
+        assert_eq!(one.strands.len(), 8);
+        let first = shards(&one);
+        one.left.clear();
+        drop(one);
+        strands.add(tenant(1), Shards::MAX);
+        let two = takes(&strands, now);
+        assert!(shards(&two).iter().all(|it| !first.contains(it)), "{first:?} were dealt before");
     }
 
     #[test]

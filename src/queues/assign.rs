@@ -47,6 +47,8 @@ struct State {
     swept_at: Moment,
     /// Tenants in which there may be more to assign.
     unfinished: BTreeSet<TenantId>,
+    /// The last step did something. Whoever rings in the next moment shall not wait for a sweep.
+    just_worked: bool,
 }
 
 impl Worker for Assigner {
@@ -67,6 +69,7 @@ impl Worker for Assigner {
                 step = Step::Worked;
             }
         }
+        self.state().just_worked = step == Step::Worked;
         Ok(step)
     }
 }
@@ -87,14 +90,16 @@ impl Assigner {
         std::mem::take(&mut self.state().unfinished)
     }
 
-    /// Tenants to look at now, and whether it is time for a sweep: when nobody rang, and even if somebody always does.
+    /// Tenants to look at now, and whether it is time for a sweep: when nobody has rung for a while, and even if somebody always does.
     fn due(&self, now: Moment) -> (BTreeSet<TenantId>, bool) {
         let mut tenants: BTreeSet<_> = self.dispatch.bell.take_dirty_queues().into_iter().collect();
         let missed = tenants.remove(&Bell::EVERY_TENANT);
         let mut state = self.state();
         tenants.append(&mut state.unfinished);
-        let sweeps =
-            missed || tenants.is_empty() || now - state.swept_at >= TimeDelta::from_std(SWEEP).unwrap_or_default();
+        // After a step that failed it is false: then a sweep finds what that step had taken up.
+        let just_worked = std::mem::take(&mut state.just_worked);
+        let is_quiet = tenants.is_empty() && !just_worked;
+        let sweeps = missed || is_quiet || now - state.swept_at >= TimeDelta::from_std(SWEEP).unwrap_or_default();
         if sweeps {
             state.swept_at = now;
         }
@@ -191,9 +196,9 @@ async fn give(
     let grounds = explain(&picked, &facts, agents, &unavailable, now);
     let log: Vec<_> =
         picked.iter().zip(&grounds).map(|(it, why)| decision(tenant, &waiting[it.at], it, why, now)).collect();
-    decisions::note(tx, now, &log).await?;
     let rooms: Vec<_> = given.iter().map(|it| it.room).collect();
-    announce(tx, tenant, &rooms, now).await?;
+    let news = news(tx, tenant, &rooms, now).await?;
+    rooms::store::decisions::insert_with_events(tx, now, &log, &news).await?;
     let is_active = |it: &&Given| it.offer_expires_at.is_none();
     for it in given.iter().filter(is_active) {
         open(tx, tenant, it.room, it.agent, now).await?;
@@ -236,9 +241,20 @@ pub(super) async fn announce(
     rooms: &[RoomId],
     now: Moment,
 ) -> sqlx::Result<()> {
+    let log = news(tx, tenant, rooms, now).await?;
+    events::append(tx, now, &log).await
+}
+
+/// What [`announce`] tells.
+async fn news(
+    tx: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    rooms: &[RoomId],
+    now: Moment,
+) -> sqlx::Result<Vec<NewEvent>> {
     let ids: Vec<Uuid> = rooms.iter().map(|it| it.0).collect();
     let views = rooms::store::list_views(tx, &vec![tenant.0; ids.len()], &ids, now).await?;
-    let log: Vec<_> = views
+    let log = views
         .iter()
         .map(|(tenant, view)| {
             let kind = match view.status {
@@ -250,7 +266,7 @@ pub(super) async fn announce(
             NewEvent::room(*tenant, kind, view)
         })
         .collect();
-    events::append(tx, now, &log).await
+    Ok(log)
 }
 
 /// Takes back what has rung for too long: the rooms go back to their places. How many.

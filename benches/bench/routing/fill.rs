@@ -36,7 +36,7 @@ const WAITING: &str = "
         select nth(0, 1), nth(4, n), nth(1, 0), n::text, 'Anna Example', now(), now(), now(), now() from generate_series(1, $1) n";
 const ROOMS: &str = "
     insert into rooms (tenant_id, id, widget_id, contact_id, status, queue_id, place_at, queued_at, opened_at, last_seq, unread)
-        select nth(0, 1), nth(5, n), nth(1, 0), nth(4, n), 'waiting', nth(2, n % 20), now() + n * interval '1 ms', now(), now(), 1, 1
+        select nth(0, 1), nth(10 + $2, n), nth(1, 0), nth(4, n), 'waiting', nth(2, n % 20), now() + n * interval '1 ms', now(), now(), 1, 1
         from generate_series(1, $1) n";
 const CLOSED: &str = "
     insert into rooms (tenant_id, id, widget_id, contact_id, status, queue_id, agent_id, place_at, queued_at, accepted_at, opened_at, closed_at,
@@ -52,7 +52,14 @@ pub async fn fill(options: &PgConnectOptions, rooms: i32, closed: i32) -> anyhow
     sqlx::raw_sql(CENTRE).execute(&mut db).await?;
     sqlx::query(WAITING).bind(rooms).execute(&mut db).await?;
     sqlx::query(CLOSED).bind(closed).bind(rooms).execute(&mut db).await?;
-    sqlx::query(ROOMS).bind(rooms).execute(&mut db).await?;
+    db.close().await?;
+    write_again(options, rooms, 0).await
+}
+
+/// So many contacts write, for the nth time: their rooms wait.
+pub async fn write_again(options: &PgConnectOptions, rooms: i32, nth: i32) -> anyhow::Result<()> {
+    let mut db = PgConnection::connect_with(options).await?;
+    sqlx::query(ROOMS).bind(rooms).bind(nth).execute(&mut db).await?;
     sqlx::raw_sql("vacuum analyze").execute(&mut db).await?;
     Ok(db.close().await?)
 }

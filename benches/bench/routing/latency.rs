@@ -40,7 +40,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Heard {
     agent: usize,
     room: String,
+    /// Which of the people who write.
+    writer: u64,
     queued_at: Moment,
+    /// When it was given: the event's own time.
+    given_at: Moment,
     at: Moment,
 }
 
@@ -60,9 +64,17 @@ pub async fn measure(options: &Options, cluster: &Cluster, processes: usize, tab
     for (nth, agent) in tenant.agents.iter().enumerate() {
         listen(&gateways[nth % processes].base, nth, agent, sender.clone()).await?;
     }
-    let mut writers = Writers { gateways: &gateways, tenant: &tenant, written: 0 };
+    let mut writers = Writers { gateways: &gateways, tenant: &tenant, written: 0, posted: Arc::default() };
     let name = |what: &str| format!("{what}, {processes} process{}", if processes == 1 { "" } else { "es" });
-    let all = |rooms: Vec<Heard>| rooms.iter().map(|it| millis(it.at - it.queued_at)).collect::<Vec<_>>();
+    let posted = Arc::clone(&writers.posted);
+    let all = |rooms: Vec<Heard>| {
+        let posted = posted.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = rooms.iter().map(|it| Times {
+            whole: millis(it.at - posted.get(&it.writer).copied().unwrap_or(it.queued_at)),
+            queued: Some((millis(it.at - it.queued_at), millis(it.given_at - it.queued_at))),
+        });
+        times.collect::<Vec<_>>()
+    };
 
     // Connections, statements and caches are warm before anything is counted.
     writers.write(IDLE_RATE, IDLE_RATE * 2).await?;
@@ -87,11 +99,30 @@ pub async fn measure(options: &Options, cluster: &Cluster, processes: usize, tab
     Ok(())
 }
 
-fn add(table: &mut Table, what: String, mut times: Vec<f64>) {
-    times.sort_by(f64::total_cmp);
-    let at =
-        |share: f64| times.get(((times.len() as f64 * share) as usize).min(times.len() - 1)).copied().unwrap_or(0.0);
-    table.row(vec![what, whole(times.len() as f64), format!("{:.1} / {:.1} / {:.1}", at(0.5), at(0.99), at(1.0))]);
+/// How long an offer took.
+struct Times {
+    /// From the POST.
+    whole: f64,
+    /// From the moment the room was queued, and how much of that until somebody was chosen.
+    queued: Option<(f64, f64)>,
+}
+
+fn add(table: &mut Table, what: String, times: Vec<Times>) {
+    let spread = |of: &dyn Fn(&Times) -> Option<f64>| {
+        let mut times: Vec<f64> = times.iter().filter_map(of).collect();
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            times.get(((times.len() as f64 * share) as usize).min(times.len() - 1)).copied().unwrap_or(0.0)
+        };
+        if times.is_empty() { String::new() } else { format!("{:.1} / {:.1} / {:.1}", at(0.5), at(0.99), at(1.0)) }
+    };
+    table.row(vec![
+        what,
+        whole(times.len() as f64),
+        spread(&|it| Some(it.whole)),
+        spread(&|it| it.queued.map(|it| it.0)),
+        spread(&|it| it.queued.map(|it| it.1)),
+    ]);
 }
 
 fn millis(it: chrono::TimeDelta) -> f64 {
@@ -114,6 +145,8 @@ struct Writers<'a> {
     gateways: &'a [Gateway],
     tenant: &'a Tenant,
     written: u64,
+    /// When each of them posted.
+    posted: Arc<Mutex<HashMap<u64, Moment>>>,
 }
 
 impl Writers<'_> {
@@ -132,8 +165,10 @@ impl Writers<'_> {
                 .header("content-type", "application/json")
                 .header("x-hub-signature-256", signature::sign(&secret, body.as_bytes()))
                 .body(body);
+            let posted = Arc::clone(&self.posted);
             tokio::spawn(async move {
                 tokio::time::sleep_until((began + Duration::from_secs(1) * nth / per_second).into()).await;
+                posted.lock().unwrap_or_else(PoisonError::into_inner).insert(n, Clock::System.now());
                 let answer = request.send().await?;
                 ensure!(answer.status() == 200, "a webhook was answered {}", answer.status());
                 anyhow::Ok(())
@@ -164,8 +199,11 @@ async fn listen(base: &str, agent: usize, client: &Client, heard: mpsc::Unbounde
                     continue;
                 }
                 let room = event["data"]["id"].as_str().unwrap_or_default().to_owned();
-                let queued_at = event["data"]["queued_at"].as_str().and_then(|it| it.parse().ok()).unwrap_or(at);
-                drop(heard.send(Heard { agent, room, queued_at, at }));
+                let moment = |it: &Value| it.as_str().and_then(|it| it.parse().ok()).unwrap_or(at);
+                let (queued_at, given_at) = (moment(&event["data"]["queued_at"]), moment(&event["at"]));
+                let sender = event["data"]["contact"]["sender_id"].as_str().and_then(|it| it.strip_prefix("72"));
+                let writer = sender.and_then(|it| it.parse().ok()).unwrap_or_default();
+                drop(heard.send(Heard { agent, room, writer, queued_at, given_at, at }));
             }
         }
     });
@@ -178,7 +216,7 @@ async fn close(
     offered: &[Heard],
     heard: &mut mpsc::UnboundedReceiver<Heard>,
     many: u32,
-) -> anyhow::Result<Vec<f64>> {
+) -> anyhow::Result<Vec<Times>> {
     let mut rooms: HashMap<usize, Vec<&str>> = HashMap::new();
     for it in offered {
         rooms.entry(it.agent).or_default().push(&it.room);
@@ -209,7 +247,7 @@ async fn close(
     for _ in 0..many {
         let it = take(heard, 1).await?.pop().context("an offer")?;
         let at = closed.lock().unwrap_or_else(PoisonError::into_inner).remove(&it.agent);
-        times.push(millis(it.at - at.context("an offer that nobody made room for")?));
+        times.push(Times { whole: millis(it.at - at.context("an offer that nobody made room for")?), queued: None });
     }
     for it in try_join_all(closing).await? {
         it?;

@@ -79,15 +79,26 @@ async fn measure(options: &Options, cluster: &Cluster) -> anyhow::Result<()> {
             best_plain = best_plain.max(add(what, took, 0.0));
         }
     }
-    if options.wants("assign") || options.wants("closed") {
-        let took = assign::time(cluster, "ours", rooms, 0).await?;
-        add(format!("ours, {} rooms", whole(rooms.into())), took, best_plain);
+    for (part, closed) in [("assign", 0), ("closed", options.closed)] {
+        // What lies beside closed rooms is compared with what does not.
+        let is_wanted = options.wants(part) || closed == 0 && options.wants("closed");
+        if !is_wanted {
+            continue;
+        }
+        let beside = if closed > 0 { format!(", beside {} closed rooms", whole(closed.into())) } else { String::new() };
+        let times = assign::time(cluster, &format!("ours_{part}"), rooms, closed).await?;
+        for (nth, took) in times.into_iter().enumerate() {
+            let when = if nth == 0 { "first after a checkpoint" } else { "then" };
+            add(format!("ours, {} rooms{beside}, {when}", whole(rooms.into())), took, best_plain);
+        }
     }
-    if options.wants("closed") {
-        let took = assign::time(cluster, "ours_closed", rooms, options.closed).await?;
-        add(format!("ours, beside {} closed rooms", whole(options.closed.into())), took, best_plain);
-    }
-    let mut heard = Table::new(&["until the agent's stream has the offer", "rooms", "p50 / p99 / most ms"]);
+    let mut heard = Table::new(&[
+        "until the agent's stream has the offer, p50 / p99 / most ms",
+        "rooms",
+        "from the POST",
+        "from being queued",
+        "of that until given",
+    ]);
     if options.wants("latency") {
         for processes in [1, 2] {
             latency::measure(options, cluster, processes, &mut heard).await?;

@@ -358,7 +358,9 @@ pub async fn list_unavailable(
             from queue_members m
             join agents a on a.tenant_id = m.tenant_id and a.user_id = m.user_id
             join users u on u.tenant_id = a.tenant_id and u.id = a.user_id and u.active
-            where m.tenant_id = $1 and m.queue_id = q.id and m.user_id <> all ($3)
+            where m.tenant_id = $1 and m.queue_id = q.id
+              -- As a set: an array would be gone through for each member.
+              and m.user_id not in (select unnest($3::uuid[]))
             order by case a.status when 'ready' then 0 when 'away' then 1 else 2 end, m.priority, a.status_since desc, m.user_id
             limit $4) as m"#,
         tenant.0,
