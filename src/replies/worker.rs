@@ -110,12 +110,8 @@ impl Sender {
         let at_once = at_once as usize;
         let (db, recorder) = (db::apart(&outgoing.db, db::BY_KEY), Recorder::new(&outgoing));
         let rings = Mutex::new(outgoing.bell.changes(Work::Outbox));
-        let shared = Shared {
-            outgoing,
-            recorder,
-            is_woken: AtomicBool::new(false),
-            is_held_up: AtomicBool::new(false),
-        };
+        let shared =
+            Shared { outgoing, recorder, is_woken: AtomicBool::new(false), is_held_up: AtomicBool::new(false) };
         Self {
             db,
             shared: Arc::new(shared),
