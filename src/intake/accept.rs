@@ -55,11 +55,13 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const WRITES: u32 = 2;
 /// The second one begins when it has as many items as this: fewer are quicker with those that come meanwhile.
 const WORTH_A_WRITE: usize = 48;
+/// Items that may go the short way together. More are promised sooner than they could be applied, and applied better in larger sets.
+const MOST_AT_ONCE: usize = 256;
 /// The door is pressed when so many requests were written together, and the first of them had waited for so long: more comes than can be
 /// applied.
 const PRESSED_BY: usize = 32;
 /// See [`PRESSED_BY`]; far less than Meta waits.
-const PRESSED_AFTER: Duration = Duration::from_millis(100);
+const PRESSED_AFTER: Duration = Duration::from_millis(60);
 /// It is pressed no more when the first waited shorter than this.
 const RELAXED_BELOW: Duration = Duration::from_millis(25);
 /// How long the appliers hold back after a write under pressure: more than the next write takes.
@@ -436,7 +438,7 @@ impl Writer {
     /// Writes items down; under pressure only that.
     async fn store(&self, items: &[NewItem], is_pressed: bool) -> sqlx::Result<Written> {
         let now = self.clock.now();
-        if !is_pressed && items.iter().any(|it| it.plain.is_some()) {
+        if !is_pressed && items.len() <= MOST_AT_ONCE && items.iter().any(|it| it.plain.is_some()) {
             match short::write(&self.db, items, now).await {
                 // Whatever was in the way: the promise does not depend on it, and applying knows what to do.
                 Err(sqlx::Error::Database(error)) => {
