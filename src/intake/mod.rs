@@ -44,7 +44,7 @@ pub struct NewItem {
     pub raw: Vec<u8>,
     pub entry_time: Option<i64>,
     pub received_at: crate::clock::Moment,
-    /// What it says, if it is a message of which there is no more to be said; see [`short`].
+    /// What it says, if it is a message of which there is no more to be said: it may go the short way.
     pub plain: Option<Plain>,
 }
 
