@@ -1,6 +1,7 @@
-//! The promise: a webhook's items are durable before it is answered 200. All requests that wait at a moment share one statement.
+//! The promise: a webhook's items are durable before it is answered 200. All requests that wait at a moment share one write.
 //!
-//! Nothing here depends on Graph, profiles, queues or rooms.
+//! The promise depends on nothing of Graph, profiles, queues or rooms: what the write can put into its room at once goes there with it, and
+//! if that fails the items are written down alone.
 
 use std::{
     collections::{BTreeSet, HashMap},
