@@ -97,8 +97,9 @@ pub async fn lock_due(
         join messages m on m.tenant_id = o.tenant_id and m.id = o.message_id
         join rooms r on r.tenant_id = o.tenant_id and r.id = o.room_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
-        join widgets w on w.tenant_id = o.tenant_id and w.id = o.widget_id
-        join meta_apps a on a.tenant_id = w.meta_app_owner and a.id = w.meta_app_id
+        -- Looked up one by one: joined, PostgreSQL reads all of the tenant's for each.
+        cross join lateral (select * from widgets where tenant_id = o.tenant_id and id = o.widget_id limit 1) as w
+        cross join lateral (select * from meta_apps where tenant_id = w.meta_app_owner and id = w.meta_app_id limit 1) as a
         order by o.due_at"#,
         now,
         skipped_pages,
@@ -317,7 +318,7 @@ pub async fn settle_sent(tx: &mut PgConnection, sent: &[(Claim, Option<&str>)], 
     }
     let rows = sqlx::query!(
         r#"with locked as materialized (
-            select v.*
+            select v.*, m.direction = 'outbound' and m.external_id is null and m.status in ('queued', 'failed', 'uncertain') as is_open
             from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $7::uuid[])
                 as v (tenant_id, id, room_id, seq, external_id, widget_id)
             join messages m on m.tenant_id = v.tenant_id and m.id = v.id
@@ -336,29 +337,34 @@ pub async fn settle_sent(tx: &mut PgConnection, sent: &[(Claim, Option<&str>)], 
                   and kind in ('delivered', 'read')
                 order by kind desc
                 limit 1) as e on true
-            where m.tenant_id = l.tenant_id
-              and m.id = l.id
-              and m.direction = 'outbound'
-              and m.external_id is null
-              and m.status in ('queued', 'failed', 'uncertain')
-            returning m.*
+            where l.is_open and m.tenant_id = l.tenant_id and m.id = l.id
+            returning m.tenant_id, m.id, m.room_id, m.seq, m as message
         ), gone as (
             delete from outbox o
             using locked l
             where o.tenant_id = l.tenant_id and o.room_id = l.room_id and o.seq = l.seq
+        ), settled as (
+            -- Not a join: of two sets whose sizes PostgreSQL cannot know it makes a loop in a loop.
+            select tenant_id, id, room_id, seq, message
+            from marked
+            union all
+            select tenant_id, id, room_id, seq, null
+            from locked
+            where not is_open
         )
-        select l.id as "locked!", l.tenant_id as "tenant_id!", r.agent_id as "agent_id?", m.id as "id?", l.room_id as "room_id!", l.seq as "seq!",
-            m.direction as "direction?: Direction", m.author_kind as "author_kind?: AuthorKind", m.author_id as "author_id?",
-            m.author_name as "author_name?", m.content as "content?", m.reply_to as "reply_to?", m.reactions as "reactions?",
-            m.status as "status?: Delivery", m.edited_at as "edited_at?", m.error as "error?", m.external_id as "external_id?",
-            m.created_at as "created_at?", m.sent_at as "sent_at?", m.delivered_at as "delivered_at?", m.read_at as "read_at?",
+        select s.id as "locked!", s.tenant_id as "tenant_id!", r.agent_id as "agent_id?", (s.message).id as "id?", s.room_id as "room_id!",
+            s.seq as "seq!", (s.message).direction as "direction?: Direction", (s.message).author_kind as "author_kind?: AuthorKind",
+            (s.message).author_id as "author_id?", (s.message).author_name as "author_name?", (s.message).content as "content?",
+            (s.message).reply_to as "reply_to?", (s.message).reactions as "reactions?", (s.message).status as "status?: Delivery",
+            (s.message).edited_at as "edited_at?", (s.message).error as "error?", (s.message).external_id as "external_id?",
+            (s.message).created_at as "created_at?", (s.message).sent_at as "sent_at?", (s.message).delivered_at as "delivered_at?",
+            (s.message).read_at as "read_at?",
             exists (
                 select
                 from outbox later
-                where later.tenant_id = l.tenant_id and later.room_id = l.room_id and later.seq > l.seq) as "has_next!"
-        from locked l
-        left join marked m on m.id = l.id
-        left join rooms r on r.tenant_id = l.tenant_id and r.id = l.room_id"#,
+                where later.tenant_id = s.tenant_id and later.room_id = s.room_id and later.seq > s.seq) as "has_next!"
+        from settled s
+        left join rooms r on r.tenant_id = s.tenant_id and r.id = s.room_id"#,
         column!(sent, |it| it.0.tenant.0),
         column!(sent, |it| it.0.message.0),
         column!(sent, |it| it.0.room.0),
