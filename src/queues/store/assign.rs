@@ -309,7 +309,7 @@ pub async fn lock_waiting(
     Ok(rooms.collect())
 }
 
-/// Ready agents with a free seat, with the queues they serve.
+/// Ready agents with a free seat, with the queues they serve; nobody if no room waits for any.
 pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId, now: Moment) -> sqlx::Result<Vec<Candidate>> {
     let rows = sqlx::query!(
         r#"select a.user_id, a.max_chats, a.idle_since, a.given_at, m.queue_id, m.priority, coalesce(held.taken, 0) as "taken!"
@@ -321,7 +321,11 @@ pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId, now: Momen
             from rooms
             where tenant_id = $1 and (status in ('offered', 'active') or seat_until > $2)
             group by agent_id) as held on held.agent_id = a.user_id
-        where a.tenant_id = $1 and a.status = 'ready' and coalesce(held.taken, 0) < a.max_chats"#,
+        where a.tenant_id = $1
+          and a.status = 'ready'
+          and coalesce(held.taken, 0) < a.max_chats
+          -- Looked at first, once: where nobody waits no seats are counted.
+          and exists (select from rooms w where w.tenant_id = $1 and w.status = 'waiting' and not w.is_held)"#,
         tenant.0,
         now,
     )
