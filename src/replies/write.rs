@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::store;
 use crate::{
     channels::{
-        Content, Field,
+        Content,
         messenger::{limits, plain::plain, send, text},
     },
     clock::Moment,
@@ -16,7 +16,7 @@ use crate::{
     ids::{FileId, MessageId, RoomId, TenantId, UserId},
     media,
     rooms::{
-        self, AuthorKind, Direction, MessageView, Status, ThreadOwner, Window, WindowMode,
+        self, AuthorKind, Direction, MessageView, Status, ThreadOwner, Window, WindowMode, automatic,
         events::shown,
         say::{self, Writer},
         store::LockedRoom,
@@ -144,7 +144,7 @@ pub async fn write(
     check_place(&locked, writer, &draft.content, now)?;
     check_seen(&mut tx, tenant, &locked, writer, &draft).await?;
     let mut reply_to = find_answered(&mut tx, tenant, room, draft.reply_to).await?;
-    let mut content = prepare(&mut tx, tenant, room, draft.content).await?;
+    let mut content = prepare(&mut tx, tenant, &locked, writer, draft.content, now).await?;
     if locked.plain_only {
         content = plain(content);
     }
@@ -284,7 +284,14 @@ async fn check_seen(
 }
 
 /// The keywords `Email` and `Phone` ask for the contact's field; a question without words gets the widget's.
-async fn prepare(tx: &mut PgConnection, tenant: TenantId, room: RoomId, content: Content) -> sqlx::Result<Content> {
+async fn prepare(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &LockedRoom,
+    writer: &Writer,
+    content: Content,
+    now: Moment,
+) -> sqlx::Result<Content> {
     let content = match &content {
         Content::Text { text } => match text::keyword(text) {
             Some(field) => Content::RequestField { field, text: None },
@@ -293,11 +300,6 @@ async fn prepare(tx: &mut PgConnection, tenant: TenantId, room: RoomId, content:
         _ => content,
     };
     let Content::RequestField { field, text: None } = content else { return Ok(content) };
-    let facts = rooms::store::load_text_facts(tx, tenant, room).await?;
-    let (name, default) = match field {
-        Field::Email => ("email_prompt", "May we have your e-mail address?"),
-        Field::Phone => ("phone_prompt", "May we have your phone number?"),
-    };
-    let prompt = facts.texts.get(name).and_then(|it| it.as_str()).filter(|it| !it.trim().is_empty()).unwrap_or(default);
-    Ok(Content::RequestField { field, text: Some(prompt.to_owned()) })
+    let prompt = automatic::prompt(tx, tenant, room, field, &writer.author.name, now).await?;
+    Ok(Content::RequestField { field, text: Some(prompt) })
 }

@@ -11,11 +11,11 @@ use super::{
     window,
 };
 use crate::{
-    channels::Content,
+    channels::{Content, Field},
     clock::Moment,
     hours::{Hours, LocalTime, Schedule},
     ids::TenantId,
-    widgets::texts,
+    widgets::texts::{self, Texts},
 };
 
 /// How long the error text is not said again in a room: two machines that answer each other must not go on.
@@ -110,19 +110,62 @@ pub async fn say(
     if !is_open || room.elsewhere(now).is_some() {
         return Ok(());
     }
-    let next_open = match next_open {
-        Some(known) => known,
-        None if texts::has(&template, "next_open") => opening(tx, tenant, room, now).await?,
-        None => None,
-    };
-    let next_open = next_open.map(|it| it.spoken(facts.locale.as_deref())).unwrap_or_default();
-    let text = fill(&template, &facts, agent, &next_open, position);
+    let text = filled(tx, tenant, room, &facts, &template, Words { agent, next_open, position }, now).await?;
     if text.is_empty() {
         return Ok(());
     }
     let writer = Writer::system(&facts.display_name);
     say::write(tx, tenant, room, &writer, Direction::Outbound, &Content::Text { text }, now).await?;
     Ok(())
+}
+
+/// The widget's words that ask for a field in an agent's name; the standard ones if it has none.
+///
+/// # Errors
+/// The database's.
+pub async fn prompt(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &LockedRoom,
+    field: Field,
+    agent: &str,
+    now: Moment,
+) -> sqlx::Result<String> {
+    let (facts, standard) = (store::load_text_facts(tx, tenant, room.id).await?, Texts::default());
+    let (name, standard) = match field {
+        Field::Email => ("email_prompt", standard.email_prompt),
+        Field::Phone => ("phone_prompt", standard.phone_prompt),
+    };
+    let template = text_of(&facts, name);
+    let text = filled(tx, tenant, room, &facts, &template, Words { agent, ..Words::default() }, now).await?;
+    Ok(if text.trim().is_empty() { standard } else { text })
+}
+
+/// What goes into a text beside what the database knows.
+#[derive(Default)]
+struct Words<'a> {
+    agent: &'a str,
+    /// None: looked up.
+    next_open: Option<Option<LocalTime>>,
+    position: Option<i64>,
+}
+
+async fn filled(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    room: &LockedRoom,
+    facts: &TextFacts,
+    template: &str,
+    words: Words<'_>,
+    now: Moment,
+) -> sqlx::Result<String> {
+    let next_open = match words.next_open {
+        Some(known) => known,
+        None if texts::has(template, "next_open") => opening(tx, tenant, room, now).await?,
+        None => None,
+    };
+    let next_open = next_open.map(|it| it.spoken(facts.locale.as_deref())).unwrap_or_default();
+    Ok(fill(template, facts, words.agent, &next_open, words.position))
 }
 
 /// The next opening of the room's widget, on the clock of its hours; nothing while it is open.

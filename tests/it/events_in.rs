@@ -146,6 +146,11 @@ async fn a_change_that_comes_before_its_message_waits_for_it() {
         for event in early {
             tell(world, "71", event).await;
         }
+        // The Page's own, later: each side has one of its own.
+        let mut of_page = item(world, PAGE_ID, reaction("m_1", "👍"));
+        of_page["recipient"] = json!({ "id": "71" });
+        of_page["timestamp"] = (world.clock.now().timestamp_millis() + 1).into();
+        tell_all(world, &[of_page]).await;
         assert!(rooms(world).await.is_empty(), "a change opens no room");
         assert_eq!(outcomes(world).await[0], "message_edit applied: edited: waits for its message");
         // Both messages in one post, the second as it was before it was taken back.
@@ -154,7 +159,8 @@ async fn a_change_that_comes_before_its_message_waits_for_it() {
         let shown = messages(world).await;
         assert_eq!(shown[0]["content"]["text"], "second");
         assert!(shown[0]["edited_at"].is_string());
-        assert_eq!(shown[0]["reactions"], json!([{ "by": "contact", "emoji": "😀" }]));
+        let both = json!([{ "by": "contact", "emoji": "😀" }, { "by": "page", "emoji": "👍" }]);
+        assert_eq!(shown[0]["reactions"], both);
         assert_eq!(shown[1]["content"], json!({ "kind": "unsupported", "what": "unsent" }));
         assert_eq!(shown[1]["status"], "unsent");
         assert_eq!(count(world, "select count(*) from early_changes").await, 0);

@@ -35,11 +35,15 @@ async fn a_message_walks_to_an_agent_and_the_reply_back() {
 async fn the_keyword_email_asks_and_the_tap_fills_the_contact() {
     story(async |world| {
         let ben = world.agent("Ben").await.ready().await;
+        let words = json!({ "texts": { "email_prompt": "{first_name}, what is your address? {agent_name} of {display_name}" } });
+        world.admin.patch(&format!("/widgets/{}", id(&world.widget)), words).await.expect(200);
         let anna = world.customer("Anna");
         anna.says("Please call me").await;
         let room = ben.takes_next().await;
         let asked = ben.replies(&room, " email ").await;
         assert_eq!(asked["content"]["kind"], "request_field");
+        let name = world.widget["display_name"].as_str().unwrap();
+        assert_eq!(asked["content"]["text"], format!("Anna, what is your address? Ben of {name}"));
         world
             .simulator
             .tap_quick_reply(crate::support::world::PAGE_ID, &anna.psid, "user_email", "anna@example.com")

@@ -82,6 +82,7 @@ fn kind_of(change: &Change) -> &'static str {
     match change {
         Change::Edit { .. } => "edit",
         Change::Unsent => "unsent",
+        Change::Reaction { by: "page", .. } => "page_reaction",
         Change::Reaction { .. } => "reaction",
         Change::Arrived { is_read: false } => "delivered",
         Change::Arrived { is_read: true } => "read",
@@ -100,7 +101,7 @@ fn change_of(kind: &str, value: &Value) -> Change {
     let text = |name: &str| value[name].as_str().map(str::to_owned);
     match kind {
         "edit" => Change::Edit { text: text("text"), number: value["number"].as_i64() },
-        "reaction" => {
+        "reaction" | "page_reaction" => {
             Change::Reaction { by: if value["by"] == "page" { "page" } else { "contact" }, emoji: text("emoji") }
         }
         "delivered" | "read" => Change::Arrived { is_read: kind == "read" },
@@ -108,7 +109,7 @@ fn change_of(kind: &str, value: &Value) -> Change {
     }
 }
 
-/// Keeps a change for a message that is not here yet: of each kind the newest.
+/// Keeps a change for a message that is not here yet: of each kind the newest, and of reactions each side's.
 pub async fn insert_early(tx: &mut PgConnection, it: &MessageChange, now: Moment) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into early_changes as e (tenant_id, widget_id, external_id, kind, at, value, received_at)
