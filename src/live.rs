@@ -90,7 +90,8 @@ impl Live {
     #[must_use]
     pub fn new(db: PgPool, bell: &Bell, crew: &Crew) -> Self {
         let live = Self { db, tails: Arc::default() };
-        let reader = LogReader { db: db::apart(&live.db, db::BY_KEY), tails: Arc::clone(&live.tails), rings: bell.events() };
+        let reader =
+            LogReader { db: db::apart(&live.db, db::BY_KEY), tails: Arc::clone(&live.tails), rings: bell.events() };
         let stop = crew.stop_token();
         crew.spawn(async move {
             tokio::select! { () = reader.run() => {}, () = stop.cancelled() => {} }

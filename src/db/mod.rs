@@ -161,12 +161,8 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> sqlx::R
 /// Look rows up by index, never read whole tables: for statements that find few rows in large ones. A plan made while the tables were
 /// empty is kept until they are analyzed, and would read all of them. Nor bitmaps: only a plain index scan marks the entries of dead rows,
 /// so that the next one passes over them; in a table whose rows live for milliseconds they are nearly all.
-pub const BY_KEY: [(&str, &str); 4] = [
-    ("enable_seqscan", "off"),
-    ("enable_bitmapscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-];
+pub const BY_KEY: [(&str, &str); 4] =
+    [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
 
 /// A connection for one worker alone, made like those of `pool` when it is first used, with settings of its own. A pool hands its
 /// connections out in turn, so that each of them runs everything now and then; a worker that runs a handful of statements all the time

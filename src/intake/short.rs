@@ -14,7 +14,10 @@ use crate::{
     clock::Moment,
     db,
     ids::{ItemId, MessageId, TenantId},
-    rooms::receive::{self, Inbound, Looked},
+    rooms::{
+        receive::{self, Inbound, Looked},
+        shared,
+    },
 };
 
 /// Larger items are applied afterwards, where their number is limited by their size.
@@ -31,7 +34,7 @@ pub(super) fn plain(item: &NewItem) -> Option<Plain> {
     else {
         return None;
     };
-    let is_plain = matches!(&content, Content::Text { text } if !receive::may_share(text));
+    let is_plain = matches!(&content, Content::Text { text } if !shared::may_share(text));
     is_plain.then_some(Plain { external_id, at, content })
 }
 

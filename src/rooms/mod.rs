@@ -10,6 +10,7 @@ pub mod limits;
 pub mod receipts;
 pub mod receive;
 pub mod say;
+pub mod shared;
 pub mod store;
 pub mod told;
 pub mod window_watch;

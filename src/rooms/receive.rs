@@ -11,7 +11,7 @@ use super::{
     changes::{self, Changeable},
     decisions,
     events::{self, Kind, NewEvent, shown},
-    limits,
+    limits, shared,
     store::{
         self,
         receive::{Known, NewRoom, OpenRoom, Stored, Touched, Wanted, Wrote},
@@ -19,7 +19,7 @@ use super::{
     window_watch,
 };
 use crate::{
-    channels::{AttachmentKind, Content, Field},
+    channels::{AttachmentKind, Content},
     clock::Moment,
     contacts,
     ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
@@ -258,7 +258,7 @@ impl<'a> Looked<'a> {
         let mut unhandled: BTreeSet<(TenantId, RoomId)> = BTreeSet::new();
         for (it, referral) in std::mem::take(fresh) {
             let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
-            let (mut content, field) = recognise(tx, it, talk.contact).await?;
+            let (mut content, field) = shared::recognise(tx, it, talk.contact).await?;
             files.extend(media::adopt(it.tenant, it.id, &mut content, now));
             let mut room = match talk.room.take() {
                 Some(room) => {
@@ -328,7 +328,7 @@ impl<'a> Looked<'a> {
             changes::keep(tx, *tenant, message).await?;
         }
         mark_referred(tx, referred, now).await?;
-        announce_shared(tx, &shared, now).await?;
+        shared::announce(tx, &shared, now).await?;
         for (tenant, room, closed) in told {
             let Some(mut room) = store::lock(tx, tenant, room).await? else { continue };
             match &closed {
@@ -498,75 +498,6 @@ fn message(
     NewMessage { tenant: it.tenant, widget: it.widget, external_at: Some(it.at), view }
 }
 
-type Fields = (Option<String>, Option<String>);
-
-/// Meta does not say which question a tap answers: what the contact was asked for last does. A typed address is kept as text and
-/// fills the contact all the same.
-async fn recognise(tx: &mut PgConnection, it: &Inbound, contact: ContactId) -> sqlx::Result<(Content, Option<Fields>)> {
-    let (value, is_tap) = match &it.content {
-        Content::Choice { text, payload, .. } => (if looks_shared(payload).is_some() { payload } else { text }, true),
-        Content::Text { text } => (text, false),
-        _ => return Ok((it.content.clone(), None)),
-    };
-    let value = value.trim();
-    let Some(looks) = looks_shared(value) else { return Ok((it.content.clone(), None)) };
-    let asked = match store::receive::find_asked(tx, it.tenant, contact).await?.as_deref() {
-        Some("email") => Field::Email,
-        Some("phone") => Field::Phone,
-        _ => return Ok((it.content.clone(), None)),
-    };
-    if asked != looks {
-        return Ok((it.content.clone(), None));
-    }
-    let fields = match asked {
-        Field::Email => (Some(value.to_owned()), None),
-        Field::Phone => (None, Some(value.to_owned())),
-    };
-    let content =
-        if is_tap { Content::SharedField { field: asked, value: value.to_owned() } } else { it.content.clone() };
-    Ok((content, Some(fields)))
-}
-
-/// Longest address or number that is taken for one: RFC 5321's limit for a mailbox, rounded.
-const MAX_SHARED: usize = 256;
-
-/// Whether a text may be something that the contact was asked for.
-#[must_use]
-pub fn may_share(text: &str) -> bool {
-    looks_shared(text).is_some()
-}
-
-fn looks_shared(value: &str) -> Option<Field> {
-    let value = value.trim();
-    if value.is_empty() || value.len() > MAX_SHARED || value.contains(char::is_control) {
-        return None;
-    }
-    let is_email = !value.contains(char::is_whitespace)
-        && value
-            .split_once('@')
-            .is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'));
-    if is_email {
-        return Some(Field::Email);
-    }
-    let digits = value.chars().filter(char::is_ascii_digit).count();
-    let is_phone = (5..=20).contains(&digits) && value.chars().all(|it| it.is_ascii_digit() || "+-() ./".contains(it));
-    is_phone.then_some(Field::Phone)
-}
-
-/// Tells that contacts of these rooms shared something about themselves.
-async fn announce_shared(tx: &mut PgConnection, shared: &[(TenantId, RoomId)], now: Moment) -> sqlx::Result<()> {
-    let (tenants, ids): (Vec<_>, Vec<_>) = shared.iter().map(|it| (it.0.0, it.1.0)).unzip();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let views = store::list_views(tx, &tenants, &ids, now).await?;
-    let log = views.iter().map(|(tenant, view)| NewEvent {
-        data: events::written(&view.contact),
-        ..NewEvent::room(*tenant, Kind::ContactUpdated, view)
-    });
-    events::append(tx, now, &log.collect::<Vec<_>>()).await
-}
-
 /// What is told about messages and the rooms that were opened for them.
 async fn news(
     tx: &mut PgConnection,
@@ -588,25 +519,4 @@ async fn news(
         log.push(NewEvent::room(*tenant, kind, view));
     }
     Ok(log)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_and_numbers_are_told_apart() {
-        for (value, expected) in [
-            ("anna@example.com", Some(Field::Email)),
-            (" +90 (532) 000-11-22 ", Some(Field::Phone)),
-            ("12345", Some(Field::Phone)),
-            ("1234", None),
-            ("anna@", None),
-            ("mail me at anna@example.com", None),
-            ("Green", None),
-            ("", None),
-        ] {
-            assert_eq!(looks_shared(value), expected, "{value}");
-        }
-    }
 }
