@@ -15,7 +15,8 @@ const MOST: i64 = 8;
 /// is and how its keys are spread; of messages, whose texts are long, the usual one took half a second of a core.
 const SAMPLE: i64 = 10;
 
-/// Analyzes tables that have grown much since PostgreSQL last looked at them. How many.
+/// Analyzes tables that have grown much since PostgreSQL last looked at them. How many. Not those that are swept more often than others:
+/// their rows live for milliseconds, how many there are is chance, and every time would cost all who use them new plans.
 ///
 /// # Errors
 /// The database's. A table that belongs to somebody else is left to autovacuum.
@@ -27,6 +28,7 @@ pub async fn refresh(pool: &PgPool) -> sqlx::Result<usize> {
           and c.relkind = 'r'
           and pg_has_role(c.relowner, 'usage')
           and pg_stat_get_live_tuples(c.oid) >= greatest($1, $2 * c.reltuples::bigint)
+          and not exists (select from unnest(c.reloptions) as o where o like 'autovacuum_vacuum_threshold=%')
         limit $3",
     )
     .bind(MIN_ROWS)
