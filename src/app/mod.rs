@@ -37,9 +37,11 @@ use crate::{
     queues::{Dispatch, assign::Assigner, presence::Watch, timers::Timers},
     replies::{
         Outgoing,
+        claims::Claims,
         doubts::Doubts,
         pacing::{Limits, Pace},
         profiles::Profiles,
+        together::Replies,
         typing::{Typing, Typist},
         worker::Sender,
     },
@@ -69,6 +71,8 @@ pub struct Workers {
     apply: Vec<Arc<Applier>>,
     strands: Strands,
     assign: Arc<Assigner>,
+    /// What is claimed and sent.
+    pub claims: Claims,
     send: Arc<Sender>,
     profiles: Arc<Profiles>,
     files: Arc<Fetcher>,
@@ -195,6 +199,9 @@ impl Gateway {
             media: media.clone(),
             pace: Pace::new(limits),
         };
+        let patience = seconds(settings.graph.timeout_s);
+        let claims = Claims::new(outgoing.clone(), crew.clone(), settings.replies.at_once, patience);
+        let replies = Replies::open(claims.clone(), &crew);
         let typing = Typing::default();
         let strands = Strands::new(APPLIERS);
         let applier = || Applier::new(&db, bell.clone(), clock.clone(), strands.clone());
@@ -202,12 +209,8 @@ impl Gateway {
             apply: (0..APPLIERS).map(|_| Arc::new(applier())).collect(),
             strands: strands.clone(),
             assign: Arc::new(Assigner::new(dispatch.clone(), clock.clone())),
-            send: Arc::new(Sender::new(
-                outgoing.clone(),
-                crew.clone(),
-                settings.replies.at_once,
-                seconds(settings.graph.timeout_s),
-            )),
+            send: Arc::new(Sender::new(claims.clone(), crew.clone())),
+            claims,
             profiles: Arc::new(Profiles::new(outgoing.clone(), crew.clone())),
             files: Arc::new(Fetcher::new(db.clone(), bell.clone(), clock.clone(), media.clone(), crew.clone())),
             tidy: Arc::new(Tidier { db: db.clone(), clock: clock.clone(), media: media.clone() }),
@@ -231,6 +234,7 @@ impl Gateway {
             crew.clone(),
             dispatch,
             outgoing,
+            replies,
             intake,
             live,
             media,
@@ -248,6 +252,7 @@ impl Gateway {
         }
         self.crew.hire(Arc::clone(&self.workers.assign), Some(bell.changes(Work::Queues)));
         self.crew.hire(Arc::clone(&self.workers.send), Some(bell.changes(Work::Outbox)));
+        self.workers.claims.take_at_once();
         self.crew.hire(Arc::clone(&self.workers.profiles), Some(self.workers.profiles.changes()));
         self.crew.hire(Arc::clone(&self.workers.files), Some(self.workers.files.changes()));
         self.crew.hire(Arc::clone(&self.workers.tidy), None);

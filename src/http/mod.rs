@@ -146,6 +146,7 @@ impl App {
         crew: Crew,
         dispatch: Dispatch,
         outgoing: Outgoing,
+        replies: Replies,
         intake: Intake,
         live: Live,
         media: Media,
@@ -153,7 +154,6 @@ impl App {
     ) -> Self {
         let (streams, passwords, logins) = (streams::Streams::default(), Passwords::default(), Arc::default());
         let callers = Callers::new(db.clone(), &bell);
-        let replies = Replies::open(db.clone(), bell.clone(), clock.clone(), &crew);
         let boards = Boards::new(db.clone(), bell.clone(), clock.clone(), crew.clone());
         Self(Arc::new(Parts {
             db,

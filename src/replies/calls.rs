@@ -11,10 +11,9 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Outgoing, PageKeys, consequence, effects,
+    Outgoing, PageKeys, consequence, deliver, effects,
     pacing::{Ended, Turn, not_before},
     store::SealedPage,
-    worker,
 };
 use crate::{
     channels::meta::graph::{Access, Answered, Usage, Verdict},
@@ -70,7 +69,7 @@ impl Call {
     /// Heeds what the answer says of Page and app; the answer itself is the caller's.
     pub async fn end<T>(mut self, (answer, usage): Answered<T>) -> Result<T, Verdict> {
         let now = self.outgoing.clock.now();
-        let ended = answer.as_ref().map_or_else(worker::ended, |_| Ended::Answered);
+        let ended = answer.as_ref().map_or_else(deliver::ended, |_| Ended::Answered);
         self.has_ended = true;
         let throttled = self.outgoing.pace.lock().end_call(self.page.app, self.page.widget, ended, usage, now);
         let mut means: Vec<_> = consequence::used_up(usage, now).collect();

@@ -1,7 +1,9 @@
 //! Out to the contact: [`together`] and [`mod@write`] store replies and put them on their way in one transaction, [`worker`] sends them.
 
 mod calls;
+pub mod claims;
 mod consequence;
+mod deliver;
 pub mod doubts;
 mod effects;
 mod files;

@@ -1,5 +1,6 @@
 //! Replies that come together are written together: whatever waits shares one transaction, all are answered, and so on. There is no
-//! timer: alone, a reply waits for nothing; under load, sets grow by themselves.
+//! timer: alone, a reply waits for nothing; under load, sets grow by themselves. The same transaction claims them, if they are few and
+//! may go: they leave as soon as it is committed.
 //!
 //! What needs more than its room's row (files, a message to answer, the widget's own words), and what somebody else has just locked, is
 //! written alone by [`write::write`], so that it keeps nobody waiting.
@@ -13,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
+    Outgoing,
+    claims::{Claimed, Claims},
     store::{self, CallersKey, NewKey},
     write::{self, Draft, WriteError},
 };
@@ -21,12 +24,9 @@ use crate::{
         Content,
         messenger::{plain::plain, send, text},
     },
-    clock::{Clock, Moment},
+    clock::Moment,
     crew::Crew,
-    db::{
-        self,
-        bell::{Bell, Topic},
-    },
+    db::{self, bell::Topic},
     ids::{RoomId, TenantId},
     rooms::{
         self, Direction, NewMessage,
@@ -38,15 +38,15 @@ use crate::{
 
 /// Replies in one transaction.
 const MOST_AT_ONCE: usize = 256;
+/// Sets of more replies are claimed by the worker that sends, while the next set is written here.
+const MOST_CLAIMED: usize = 16;
 /// Replies that may wait at one time; more are told to come again.
 const MOST_WAITING: usize = 4096;
 
 /// Writes replies. Cheap to clone.
 #[derive(Clone)]
 pub struct Replies {
-    db: PgPool,
-    bell: Bell,
-    clock: Clock,
+    outgoing: Outgoing,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -60,14 +60,14 @@ struct Job {
 }
 
 impl Replies {
-    /// Nothing waits; whoever writes belongs to `crew`.
+    /// Nothing waits; whoever writes belongs to `crew`. What is written is claimed at once, as far as it may go.
     #[must_use]
-    pub fn open(db: PgPool, bell: Bell, clock: Clock, crew: &Crew) -> Self {
+    pub fn open(claims: Claims, crew: &Crew) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
-        let apart = db::apart(&db, db::BY_KEY);
-        let scribe = Scribe { apart, db: db.clone(), bell: bell.clone(), clock: clock.clone(), crew: crew.clone() };
+        let outgoing = claims.outgoing().clone();
+        let scribe = Scribe { apart: db::apart(&outgoing.db, db::BY_KEY), crew: crew.clone(), claims };
         crew.spawn(scribe.run(waiting, crew.stop_token()));
-        Self { db, bell, clock, jobs }
+        Self { outgoing, jobs }
     }
 
     /// Writes a reply into the caller's room. What Messenger takes in several messages becomes several; the first is returned.
@@ -82,7 +82,8 @@ impl Replies {
         draft: Draft,
     ) -> Result<Value, WriteError> {
         if !is_plain(&draft) {
-            return write::write(&self.db, &self.bell, tenant, room, &writer, draft, self.clock.now()).await;
+            let Outgoing { db, bell, clock, .. } = &self.outgoing;
+            return write::write(db, bell, tenant, room, &writer, draft, clock.now()).await;
         }
         let (done, answer) = oneshot::channel();
         let job = Job { tenant, room, writer, draft, done };
@@ -100,11 +101,8 @@ fn is_plain(draft: &Draft) -> bool {
 struct Scribe {
     /// Writes sets.
     apart: PgPool,
-    /// Writes what is written alone.
-    db: PgPool,
-    bell: Bell,
-    clock: Clock,
     crew: Crew,
+    claims: Claims,
 }
 
 /// What became of a set: each reply's answer, or none where it has to be written alone.
@@ -153,8 +151,15 @@ impl Scribe {
     async fn write_firsts(&self, jobs: Vec<Job>) -> Vec<Job> {
         let mut rooms = HashSet::new();
         let (set, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|it| rooms.insert((it.tenant, it.room)));
+        let mut may_wait = true;
         let answers = match self.transaction(&set).await {
-            Ok(answers) => answers,
+            Ok((answers, claimed)) => {
+                may_wait = claimed.as_ref().is_none_or(|it| !it.has_all);
+                if let Some(claimed) = claimed {
+                    self.claims.start(claimed);
+                }
+                answers
+            }
             Err(Failed::Before(sqlx::Error::Database(error))) => {
                 warn!(error = %error, "{} replies could not be written together", set.len());
                 set.iter().map(|_| None).collect()
@@ -178,22 +183,26 @@ impl Scribe {
             }
         }
         if !tenants.is_empty() {
-            self.bell.ring(Topic::Outbox);
-            tenants.into_iter().for_each(|it| self.bell.ring(Topic::Events(it)));
+            let bell = &self.claims.outgoing().bell;
+            if may_wait {
+                bell.ring(Topic::Outbox);
+            }
+            tenants.into_iter().for_each(|it| bell.ring(Topic::Events(it)));
         }
         later
     }
 
     fn write_alone(&self, job: Job) {
-        let (db, bell, now) = (self.db.clone(), self.bell.clone(), self.clock.now());
+        let outgoing = self.claims.outgoing().clone();
         self.crew.spawn(async move {
             let Job { tenant, room, writer, draft, done } = job;
-            drop(done.send(write::write(&db, &bell, tenant, room, &writer, draft, now).await));
+            let (db, bell, now) = (&outgoing.db, &outgoing.bell, outgoing.clock.now());
+            drop(done.send(write::write(db, bell, tenant, room, &writer, draft, now).await));
         });
     }
 
-    async fn transaction(&self, set: &[Job]) -> Result<Answers, Failed> {
-        let now = self.clock.now();
+    async fn transaction(&self, set: &[Job]) -> Result<(Answers, Option<Claimed>), Failed> {
+        let now = self.claims.outgoing().clock.now();
         let mut tx = db::begin(&self.apart).await?;
         let wanted: Vec<_> = set.iter().map(|it| (it.tenant, it.room)).collect();
         let mut rooms = rooms::store::lock_free(&mut tx, &wanted).await?;
@@ -207,12 +216,16 @@ impl Scribe {
             })
             .collect();
         if news.rooms.is_empty() {
-            return Ok(answers);
+            return Ok((answers, None));
         }
         rooms::store::said::answer(&mut tx, &news.rooms, &news.messages, &news.events, now).await?;
         store::insert_keys(&mut tx, &news.keys, now).await?;
+        // One more than was written: so it is known whether others wait.
+        let is_few = set.len() <= MOST_CLAIMED && self.claims.takes_at_once();
+        let most = if is_few { news.messages.len() + 1 } else { 0 };
+        let claimed = self.claims.claim(&mut tx, now, most).await?;
         tx.commit().await.map_err(Failed::Unknown)?;
-        Ok(answers)
+        Ok((answers, Some(claimed)))
     }
 }
 

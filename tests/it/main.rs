@@ -27,6 +27,7 @@ mod model;
 mod outage;
 mod profiles;
 mod replies;
+mod replies_at_once;
 mod replies_faults;
 mod routing;
 mod routing_hours;

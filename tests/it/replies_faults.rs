@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use chatgate::{
     crew::{Crew, Worker},
-    replies::worker::Sender,
+    replies::{claims::Claims, worker::Sender},
     simulator::Fault,
 };
 use chrono::TimeDelta;
@@ -374,12 +374,18 @@ async fn a_missing_permission_fails_the_message_and_is_told_once() {
     .await;
 }
 
+/// One of another process's, with so many places.
+fn sender(world: &World, at_once: u32) -> Sender {
+    let crew = Crew::new();
+    Sender::new(Claims::new(world.outgoing.clone(), crew.clone(), at_once, TimeDelta::seconds(20)), crew)
+}
+
 #[tokio::test]
 async fn a_claim_counts_from_when_there_is_a_place() {
     story(async |world| {
         let (ben, _, room) = talk(world).await;
         let (other, _, others_room) = second_page(world, &ben).await;
-        let sender = Sender::new(world.outgoing.clone(), Crew::new(), 1, TimeDelta::seconds(20));
+        let sender = sender(world, 1);
         let write = async |room: &Value| {
             let body = json!({ "content": { "kind": "text", "text": "hi" } });
             ben.api.post(&format!("/rooms/{}/messages", id(room)), body).await.expect(201);
@@ -573,7 +579,7 @@ async fn a_receipt_that_names_a_message_may_overtake_the_answer_to_its_send() {
         world.simulator.fail_next_sends(PAGE_ID, vec![Fault::Slow { ms: 1500 }]);
         let body = json!({ "content": { "kind": "text", "text": "one" } });
         ben.api.post(&format!("/rooms/{}/messages", id(&room)), body).await.expect(201);
-        let sender = Sender::new(world.outgoing.clone(), Crew::new(), 512, TimeDelta::seconds(20));
+        let sender = sender(world, 512);
         sender.step().await.unwrap();
         // The receipt comes and is applied while the answer is on its way.
         let applied = async || {
