@@ -31,6 +31,7 @@ use crate::{
     clock::Moment,
     crew::Crew,
     db::bell::Topic,
+    ids::MessageId,
     rooms::AuthorKind,
 };
 
@@ -105,13 +106,21 @@ impl Drop for Going {
 /// What a claim brought.
 pub(super) struct Claimed {
     pub jobs: Vec<Job>,
-    /// Room for each job, and when it was claimed.
+    /// Room for all jobs.
     places: Option<OwnedSemaphorePermit>,
+    /// The moment of the claim.
     at: Moment,
     /// When to look again, if only somebody's pace stands in the way.
     pub look_at: Option<Moment>,
     /// Nothing else is due.
     pub has_all: bool,
+}
+
+impl Claimed {
+    /// Whether this message is among them.
+    pub fn has(&self, message: MessageId) -> bool {
+        self.jobs.iter().any(|it| it.due().message == message)
+    }
 }
 
 impl Claims {

@@ -108,6 +108,15 @@ struct Scribe {
 /// What became of a set: each reply's answer, or none where it has to be written alone.
 type Answers = Vec<Option<Result<Value, WriteError>>>;
 
+/// A set that was written.
+struct Written {
+    answers: Answers,
+    /// What is to be sent now.
+    claimed: Option<Claimed>,
+    /// Something is due that was not claimed.
+    is_left: bool,
+}
+
 /// A set that could not be written.
 enum Failed {
     /// Nothing of it is stored.
@@ -151,14 +160,14 @@ impl Scribe {
     async fn write_firsts(&self, jobs: Vec<Job>) -> Vec<Job> {
         let mut rooms = HashSet::new();
         let (set, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|it| rooms.insert((it.tenant, it.room)));
-        let mut may_wait = true;
+        let mut is_left = false;
         let answers = match self.transaction(&set).await {
-            Ok((answers, claimed)) => {
-                may_wait = claimed.as_ref().is_none_or(|it| !it.has_all);
-                if let Some(claimed) = claimed {
+            Ok(written) => {
+                is_left = written.is_left;
+                if let Some(claimed) = written.claimed {
                     self.claims.start(claimed);
                 }
-                answers
+                written.answers
             }
             Err(Failed::Before(sqlx::Error::Database(error))) => {
                 warn!(error = %error, "{} replies could not be written together", set.len());
@@ -184,7 +193,7 @@ impl Scribe {
         }
         if !tenants.is_empty() {
             let bell = &self.claims.outgoing().bell;
-            if may_wait {
+            if is_left {
                 bell.ring(Topic::Outbox);
             }
             tenants.into_iter().for_each(|it| bell.ring(Topic::Events(it)));
@@ -201,7 +210,7 @@ impl Scribe {
         });
     }
 
-    async fn transaction(&self, set: &[Job]) -> Result<(Answers, Option<Claimed>), Failed> {
+    async fn transaction(&self, set: &[Job]) -> Result<Written, Failed> {
         let now = self.claims.outgoing().clock.now();
         let mut tx = db::begin(&self.apart).await?;
         let wanted: Vec<_> = set.iter().map(|it| (it.tenant, it.room)).collect();
@@ -216,7 +225,7 @@ impl Scribe {
             })
             .collect();
         if news.rooms.is_empty() {
-            return Ok((answers, None));
+            return Ok(Written { answers, claimed: None, is_left: false });
         }
         rooms::store::said::answer(&mut tx, &news.rooms, &news.messages, &news.events, now).await?;
         store::insert_keys(&mut tx, &news.keys, now).await?;
@@ -224,8 +233,10 @@ impl Scribe {
         let is_few = set.len() <= MOST_CLAIMED && self.claims.takes_at_once();
         let most = if is_few { news.messages.len() + 1 } else { 0 };
         let claimed = self.claims.claim(&mut tx, now, most).await?;
+        // What could not be claimed because of the one ahead of it has to be heard by whoever settles that one just now.
+        let is_left = !claimed.has_all || !news.messages.iter().all(|it| claimed.has(it.view.id));
         tx.commit().await.map_err(Failed::Unknown)?;
-        Ok((answers, Some(claimed)))
+        Ok(Written { answers, claimed: Some(claimed), is_left })
     }
 }
 

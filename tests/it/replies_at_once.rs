@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use chatgate::simulator::Fault;
+use chatgate::{db::bell::Work, simulator::Fault};
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,9 +50,13 @@ async fn what_comes_behind_a_slow_one_waits_for_it() {
         let (ben, anna, room) = talk(world).await;
         world.workers.claims.take_at_once();
         world.simulator.fail_next_sends(PAGE_ID, vec![Fault::Slow { ms: 500 }]);
-        for text in ["one", "two", "three"] {
-            assert_eq!(post(&ben, &room, text).await, 201);
-        }
+        let rings = world.outgoing.bell.changes(Work::Outbox);
+        assert_eq!(post(&ben, &room, "one").await, 201);
+        assert!(!rings.has_changed().unwrap(), "nobody has anything to do");
+        // Whoever settles the first just now has to hear of the second.
+        assert_eq!(post(&ben, &room, "two").await, 201);
+        assert!(rings.has_changed().unwrap());
+        assert_eq!(post(&ben, &room, "three").await, 201);
         assert_eq!(states(world).await, ["sending", "due", "due"]);
         world.settle().await;
         assert_eq!(seen(&anna), ["one", "two", "three"]);
