@@ -348,6 +348,11 @@ async fn a_table_that_has_grown_is_analyzed_once() {
     assert_eq!(grow(699).await, 0, "not eight times as many");
     assert_eq!(grow(1).await, 1);
     assert_eq!(statistics::refresh(&pool).await.unwrap(), 0);
+    // Rows of such a table live for milliseconds.
+    sqlx::raw_sql("alter table \"a Table\" set (autovacuum_vacuum_threshold = 500)").execute(&pool).await.unwrap();
+    assert_eq!(grow(100_000).await, 0);
+    sqlx::raw_sql("alter table \"a Table\" reset (autovacuum_vacuum_threshold)").execute(&pool).await.unwrap();
+    assert_eq!(statistics::refresh(&pool).await.unwrap(), 1);
     pool.close().await;
     postgres.stop().await;
 }
