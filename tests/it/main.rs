@@ -29,6 +29,7 @@ mod profiles;
 mod replies;
 mod replies_at_once;
 mod replies_faults;
+mod replies_reports;
 mod routing;
 mod routing_hours;
 mod routing_overflow;

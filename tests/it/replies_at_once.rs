@@ -21,7 +21,7 @@ async fn post(ben: &Agent<'_>, room: &Value, text: &str) -> u16 {
 /// Nobody takes a step meanwhile.
 async fn until_nothing_is_under_way(world: &World) {
     while world.workers.claims.under_way() > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
 }
 
