@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{self, JoinSet},
     time::Instant,
 };
 use tracing::warn;
@@ -58,8 +59,8 @@ const WRITES: u32 = 2;
 const WORTH_A_WRITE: usize = 48;
 /// Items that may go the short way together. More are promised sooner than they could be applied, and applied better in larger sets.
 const MOST_AT_ONCE: usize = 256;
-/// The door is pressed when so many requests were written together, and the first of them had waited for so long: more comes than can be
-/// applied.
+/// The door is pressed when so many requests were written together, and the first of them had waited for so long, or when they were more
+/// than may go the short way together: more comes than can be applied.
 const PRESSED_BY: usize = 32;
 /// See [`PRESSED_BY`]; far less than Meta waits.
 const PRESSED_AFTER: Duration = Duration::from_millis(60);
@@ -97,12 +98,15 @@ pub struct Intake {
     notes: Arc<Notes>,
     jobs: mpsc::Sender<Job>,
     memory: Fair<MetaAppId>,
+    hasher: RandomState,
 }
 
 struct Job {
     /// Whose webhook; a Page's, where the app is the operator's and its Pages are many tenants'.
     whose: String,
     items: Vec<NewItem>,
+    /// Hashes of who wrote them: two that are equal by chance only wait for each other.
+    senders: Vec<u64>,
     since: Instant,
     done: oneshot::Sender<Result<(), Refused>>,
     _share: Share,
@@ -115,6 +119,10 @@ impl Waits for Job {
 
     fn items(&self) -> usize {
         self.items.len()
+    }
+
+    fn senders(&self) -> &[u64] {
+        &self.senders
     }
 }
 
@@ -166,7 +174,8 @@ impl Intake {
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let memory = Fair::of(MOST_UNDER_WAY_KIB);
-        let intake = Self { db, bell, seal, clock, apps: Arc::default(), notes, jobs, memory };
+        let intake =
+            Self { db, bell, seal, clock, apps: Arc::default(), notes, jobs, memory, hasher: RandomState::new() };
         let db = db::several_apart(&intake.db, WRITES, db::BY_KEY);
         let (bell, clock, notes) = (intake.bell.clone(), intake.clock.clone(), Arc::clone(&intake.notes));
         crew.spawn(Arc::new(Writer { db, bell, clock, strands, notes }).run(waiting, crew.stop_token()));
@@ -232,7 +241,9 @@ impl Intake {
             Some(it) if app.owner == TenantId::PLATFORM => it.page_id.clone(),
             _ => app.owner.to_string(),
         };
-        self.jobs.try_send(Job { whose, items, since, done, _share: share }).map_err(|_| {
+        let senders = items.iter().filter(|it| !it.sender.is_empty());
+        let senders = senders.map(|it| self.hasher.hash_one((&it.page_id, &it.sender))).collect();
+        self.jobs.try_send(Job { whose, items, senders, since, done, _share: share }).map_err(|_| {
             meter::refused("full");
             Refused::Busy
         })?;
@@ -364,6 +375,10 @@ impl Writer {
     async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Job>, stop: tokio_util::sync::CancellationToken) {
         let (mut line, mut is_pressed, mut is_open) = (Line::new(), false, true);
         let mut writing = JoinSet::new();
+        // Of each write, who wrote what it writes.
+        let mut senders: HashMap<task::Id, Vec<u64>> = HashMap::new();
+        // All that waits is of senders of whom something is being written.
+        let mut is_blocked = false;
         while is_open || line.len() > 0 || !writing.is_empty() {
             let now = Instant::now();
             while line.len() < MOST_WAITING
@@ -373,24 +388,37 @@ impl Writer {
             }
             let may_write = match writing.len() {
                 0 => line.len() > 0,
-                one if one < WRITES as usize => line.len() >= WORTH_A_WRITE && line.fits(now) >= WORTH_A_WRITE,
+                one if one < WRITES as usize => {
+                    !is_blocked && line.len() >= WORTH_A_WRITE && line.fits(now) >= WORTH_A_WRITE
+                }
                 _ => false,
             };
             if may_write {
-                let (jobs, writer) = (line.take(now), Arc::clone(&self));
-                writing.spawn(async move { writer.write(jobs, is_pressed).await });
-                continue;
+                let jobs = line.take(now);
+                is_blocked = jobs.is_empty();
+                if !is_blocked {
+                    let theirs = jobs.iter().flat_map(|it| &it.senders).copied().collect();
+                    let writer = Arc::clone(&self);
+                    senders.insert(writing.spawn(async move { writer.write(jobs, is_pressed).await }).id(), theirs);
+                    continue;
+                }
             }
             tokio::select! {
                 job = waiting.recv(), if is_open && line.len() < MOST_WAITING => match job {
                     Some(job) => line.push(job, Instant::now()),
                     None => is_open = false,
                 },
-                Some(written) = writing.join_next() => {
-                    let now = Instant::now();
+                Some(ended) = writing.join_next_with_id() => {
+                    let id = match &ended {
+                        Ok((id, _)) => *id,
+                        Err(error) => error.id(),
+                    };
+                    line.written(&senders.remove(&id).unwrap_or_default());
+                    is_blocked = false;
                     // One that panicked has told nobody that it is durable, and says nothing of the pressure.
-                    let Ok((first, many)) = written else { continue };
-                    is_pressed = many && now - first >= if is_pressed { RELAXED_BELOW } else { PRESSED_AFTER };
+                    let Ok((_, (first, jobs))) = ended else { continue };
+                    let (now, is_late) = (Instant::now(), if is_pressed { RELAXED_BELOW } else { PRESSED_AFTER });
+                    is_pressed = jobs > MOST_AT_ONCE || (jobs >= PRESSED_BY && now - first >= is_late);
                     if is_pressed {
                         self.strands.hold_back(now, now + HOLD_BACK);
                     }
@@ -401,9 +429,9 @@ impl Writer {
         }
     }
 
-    /// Writes all of these and answers them. When the first of them came, and whether they are many.
-    async fn write(&self, mut jobs: Vec<Job>, is_pressed: bool) -> (Instant, bool) {
-        let about = (jobs[0].since, jobs.len() >= PRESSED_BY);
+    /// Writes all of these and answers them. When the first of them came, and how many they are.
+    async fn write(&self, mut jobs: Vec<Job>, is_pressed: bool) -> (Instant, usize) {
+        let about = (jobs[0].since, jobs.len());
         let items: Vec<NewItem> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
         let started = Instant::now();
         let written = self.store(&items, is_pressed).await;

@@ -1,5 +1,6 @@
 //! Who is next at the writer. Webhooks are written in the order in which they came, but nobody's flood stands before everybody else:
-//! as long as others come, too, it gets a small part of each write, so that writes stay short.
+//! as long as others come, too, it gets a small part of each write, so that writes stay short. A sender of whom something is being written
+//! waits for the end of that write: two at one time would hold each other's room.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -23,20 +24,32 @@ pub(super) trait Waits {
     fn whose(&self) -> &str;
     /// How many items it has.
     fn items(&self) -> usize;
+    /// Who wrote them, by [`Line`]'s own names for senders.
+    fn senders(&self) -> &[u64];
 }
 
 /// Those that wait.
 #[derive(Debug)]
 pub(super) struct Line<T> {
     waiting: VecDeque<T>,
-    /// When somebody was last here.
-    seen: HashMap<String, Instant>,
+    who: HashMap<String, Who>,
+    /// Senders of whom something is being written.
+    busy: HashSet<u64>,
+}
+
+/// What is known of somebody.
+#[derive(Debug)]
+struct Who {
+    /// When they were last here.
+    seen: Instant,
+    /// How many items of theirs wait.
+    items: usize,
 }
 
 impl<T: Waits> Line<T> {
     /// Nobody.
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), seen: HashMap::new() }
+        Self { waiting: VecDeque::new(), who: HashMap::new(), busy: HashSet::new() }
     }
 
     /// How many wait.
@@ -46,57 +59,50 @@ impl<T: Waits> Line<T> {
 
     /// At the end of the line.
     pub(super) fn push(&mut self, it: T, now: Instant) {
-        match self.seen.get_mut(it.whose()) {
-            Some(at) => *at = now,
-            None => drop(self.seen.insert(it.whose().to_owned(), now)),
+        match self.who.get_mut(it.whose()) {
+            Some(who) => *who = Who { seen: now, items: who.items + it.items() },
+            None => drop(self.who.insert(it.whose().to_owned(), Who { seen: now, items: it.items() })),
         }
         self.waiting.push_back(it);
     }
 
     /// How many items would be written next, at most.
     pub(super) fn fits(&self, now: Instant) -> usize {
-        if self.seen.values().filter(|at| now.duration_since(**at) < LATELY).count() < 2 {
-            return self.waiting.iter().map(Waits::items).sum();
+        let all = self.who.values().map(|it| it.items).sum();
+        match self.is_alone(now) {
+            true => all,
+            false => self.who.values().map(|it| most(all, it.items).min(it.items)).sum(),
         }
-        let wanted = self.wanted();
-        let all = wanted.values().sum();
-        wanted.values().map(|it| most(all, *it).min(*it)).sum()
     }
 
-    /// Items of everybody who waits.
-    fn wanted(&self) -> HashMap<String, usize> {
-        let mut wanted: HashMap<String, usize> = HashMap::new();
-        for it in &self.waiting {
-            match wanted.get_mut(it.whose()) {
-                Some(items) => *items += it.items(),
-                None => drop(wanted.insert(it.whose().to_owned(), it.items())),
-            }
-        }
-        wanted
+    /// Whether only one comes at this time.
+    fn is_alone(&self, now: Instant) -> bool {
+        self.who.values().filter(|it| it.items > 0 || now.duration_since(it.seen) < LATELY).count() < 2
     }
 
-    /// What is written next; at least the first. What anybody has stays in its order.
+    /// What is written next: at least the first, if nothing of its senders is being written. What anybody has stays in its order.
     pub(super) fn take(&mut self, now: Instant) -> Vec<T> {
-        self.seen.retain(|_, at| now.duration_since(*at) < LATELY);
-        if self.seen.len() < 2 {
-            let mut items = 0;
-            let fits = |it: &&T| {
-                items += it.items();
-                items <= MOST_ITEMS
-            };
-            let number = self.waiting.iter().take_while(fits).count().max(1);
-            return self.waiting.drain(..number.min(self.waiting.len())).collect();
-        }
-        let wanted = self.wanted();
-        let all = wanted.values().sum();
-        let most = |whose: &str| most(all, wanted.get(whose).copied().unwrap_or(0));
+        self.who.retain(|_, it| it.items > 0 || now.duration_since(it.seen) < LATELY);
+        let is_alone = self.who.len() < 2;
+        let all = self.who.values().map(|it| it.items).sum();
+        let most: HashMap<&str, usize> = self
+            .who
+            .iter()
+            .map(|(whose, it)| (&**whose, if is_alone { MOST_ITEMS } else { most(all, it.items) }))
+            .collect();
         let (mut given, mut done, mut items): (HashMap<String, usize>, HashSet<String>, usize) = Default::default();
+        let mut late = self.busy.clone();
         let (mut taken, mut left) = (Vec::new(), VecDeque::with_capacity(self.waiting.len()));
         for it in self.waiting.drain(..) {
             let whose = it.whose();
+            if it.senders().iter().any(|sender| late.contains(sender)) {
+                late.extend(it.senders());
+                left.push_back(it);
+                continue;
+            }
             let has = given.get(whose).copied().unwrap_or(0);
             let is_over = done.contains(whose)
-                || (has > 0 && has + it.items() > most(whose))
+                || (has > 0 && has + it.items() > most[whose])
                 || (!taken.is_empty() && items + it.items() > MOST_ITEMS);
             if is_over {
                 done.insert(whose.to_owned());
@@ -105,10 +111,21 @@ impl<T: Waits> Line<T> {
             }
             items += it.items();
             given.insert(whose.to_owned(), has + it.items());
+            self.busy.extend(it.senders());
             taken.push(it);
         }
         self.waiting = left;
+        for (whose, items) in given {
+            self.who.entry(whose).and_modify(|it| it.items -= items);
+        }
         taken
+    }
+
+    /// Nothing of these is being written any more.
+    pub(super) fn written(&mut self, senders: &[u64]) {
+        for it in senders {
+            self.busy.remove(it);
+        }
     }
 }
 
@@ -122,7 +139,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Job(&'static str, usize, usize);
+    struct Job(&'static str, usize, usize, Vec<u64>);
 
     impl Waits for Job {
         fn whose(&self) -> &str {
@@ -132,13 +149,17 @@ mod tests {
         fn items(&self) -> usize {
             self.1
         }
+
+        fn senders(&self) -> &[u64] {
+            &self.3
+        }
     }
 
     /// A line of so many webhooks of so many items each, numbered.
     fn line(now: Instant, of: &[(&'static str, usize, usize)]) -> Line<Job> {
         let mut line = Line::new();
         let jobs = of.iter().flat_map(|(whose, number, items)| (0..*number).map(|_| (*whose, *items)));
-        jobs.enumerate().for_each(|(nth, (whose, items))| line.push(Job(whose, items, nth), now));
+        jobs.enumerate().for_each(|(nth, (whose, items))| line.push(Job(whose, items, nth, Vec::new()), now));
         line
     }
 
@@ -183,5 +204,26 @@ mod tests {
         let now = Instant::now();
         let mut line = line(now, &[("a", 100, 1), ("b", 100, 1)]);
         assert_eq!(line.take(now).len(), 200);
+    }
+
+    #[test]
+    fn a_sender_is_in_one_write_at_a_time() {
+        let now = Instant::now();
+        let mut line = Line::new();
+        let numbers = |taken: Vec<Job>| taken.iter().map(|it| it.2).collect::<Vec<_>>();
+        let senders: [&[u64]; 6] = [&[1], &[1, 2], &[3], &[], &[2], &[3]];
+        line.push(Job("a", 1, 0, vec![1]), now);
+        assert_eq!(numbers(line.take(now)), [0]);
+        senders.iter().enumerate().for_each(|(nth, it)| line.push(Job("a", it.len(), 1 + nth, it.to_vec()), now));
+        assert_eq!(
+            numbers(line.take(now)),
+            [3, 4, 6],
+            "the fifth stays behind the second, with which it shares a sender"
+        );
+        assert!(line.take(now).is_empty());
+        line.written(&[1]);
+        assert_eq!(numbers(line.take(now)), [1, 2, 5]);
+        line.written(&[1, 2, 3]);
+        assert_eq!((line.len(), line.busy.len()), (0, 0));
     }
 }
