@@ -141,8 +141,10 @@ impl Strands {
     /// long already. What it accepts is safe and waits; what it could not accept would be sent again, or lost.
     pub fn hold_back(&self, now: Instant, until: Instant) {
         let mut inner = self.lock();
-        let rush = inner.rush.filter(|it| it.until >= now || now < it.since + 2 * LONGEST_RUSH);
-        inner.rush = Some(rush.map_or(Rush { since: now, until, trickled: now }, |it| Rush { until, ..it }));
+        // A rush is over when there was peace for as long as it had lasted.
+        let rush = inner.rush.filter(|it| now < it.until + (it.until - it.since));
+        let rush = rush.unwrap_or(Rush { since: now, until: now, trickled: now });
+        inner.rush = Some(Rush { until: rush.until.max(until.min(rush.since + LONGEST_RUSH)), ..rush });
     }
 
     /// What an applier should do next.
@@ -191,7 +193,7 @@ impl Inner {
 
     /// How long to wait for the door.
     fn trickle(&mut self, now: Instant) -> Option<Duration> {
-        let rush = self.rush.as_mut().filter(|it| now < it.until && now < it.since + LONGEST_RUSH)?;
+        let rush = self.rush.as_mut().filter(|it| now < it.until)?;
         let turn = rush.trickled + TRICKLE;
         if now >= turn {
             rush.trickled = now;
@@ -497,6 +499,9 @@ mod tests {
         };
         assert!((0..29).all(|second| rushed(&strands, second)));
         assert!((31..59).all(|second| !rushed(&strands, second)), "the appliers have waited long enough");
+        assert!((61..89).all(|second| rushed(&strands, second)), "as long as they worked");
+        // Another one.
+        assert!((90 + 35..90 + 60).all(|second| rushed(&strands, second)), "the short one before it does not count");
     }
 
     #[test]
