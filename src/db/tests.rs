@@ -130,6 +130,30 @@ async fn a_killed_postgres_comes_back_with_what_was_committed() {
     postgres.stop().await;
 }
 
+#[tokio::test]
+async fn whole_pages_are_compressed_the_fast_way_until_the_operator_says_otherwise() {
+    async fn compression(pool: &PgPool) -> String {
+        sqlx::query_scalar("select current_setting('wal_compression')").fetch_one(pool).await.unwrap()
+    }
+    let scratch = Scratch::new();
+    let settings = PrivateSettings { durability: Durability::Full, ..scratch.private() };
+    let postgres = PrivatePostgres::start(settings.clone()).await.unwrap();
+    let pool = pool_on(&postgres).await;
+    let has_lz4 = "select coalesce('lz4' = any (enumvals), false) from pg_settings where name = 'wal_compression'";
+    let has_lz4: bool = sqlx::query_scalar(has_lz4).fetch_one(&pool).await.unwrap();
+    assert_eq!(compression(&pool).await == "lz4", has_lz4);
+    pool.close().await;
+    let admin = connect(postgres.admin_options(), 1).await.unwrap();
+    sqlx::query("alter system set wal_compression = off").execute(&admin).await.unwrap();
+    admin.close().await;
+    postgres.stop().await;
+    let postgres = PrivatePostgres::start(settings).await.unwrap();
+    let pool = pool_on(&postgres).await;
+    assert_eq!(compression(&pool).await, "off");
+    pool.close().await;
+    postgres.stop().await;
+}
+
 fn scratch_pid_is_new(scratch: &Scratch, old: Pid) -> bool {
     PidFile::read(&scratch.0.join("postgres/data")).is_some_and(|it| it.pid != old && it.is_ready)
 }
