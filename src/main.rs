@@ -285,9 +285,19 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
+/// The allocator asks for pages of 2 MiB, of which a burst touches many and fills few: a third of what is resident, for a few per cent of
+/// speed.
+fn keep_pages_small() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(error = %error, "pages stay as large as the kernel makes them");
+    }
+}
+
 async fn serve(settings: Settings, migrate: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     http::serve::raise_file_limit();
+    keep_pages_small();
     settings.risks().iter().for_each(|risk| warn!("{risk}"));
     let listener = http::serve::listen(settings.http.listen)
         .with_context(|| format!("cannot listen on {}", settings.http.listen))?;
