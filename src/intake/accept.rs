@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{self, JoinSet},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tracing::warn;
 
@@ -55,17 +55,20 @@ const MOST_UNDER_WAY_KIB: usize = 32 * 1024;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Writes that may be under way at one time: while one waits for the disk, the next is made. A third would only make them smaller.
 const WRITES: u32 = 2;
+/// What a flood waits from turn to turn while others come, in times of what its turn took: else it would keep the machine busy, which is
+/// what the others would feel. They do not wait for its turn to end.
+const FLOOD_RESTS: u32 = 2;
 /// The second one begins when it has as many items as this: fewer are quicker with those that come meanwhile.
 const WORTH_A_WRITE: usize = 48;
 /// Items that may go the short way together. More are promised sooner than they could be applied, and applied better in larger sets.
 const MOST_AT_ONCE: usize = 256;
 /// The door is pressed when so many requests were written together, and the first of them had waited for so long, or when they were more
-/// than may go the short way together: more comes than can be applied.
+/// than may go the short way together: more comes than can be applied. That a flood waits for its turn says nothing.
 const PRESSED_BY: usize = 32;
 /// See [`PRESSED_BY`]; far less than Meta waits.
-const PRESSED_AFTER: Duration = Duration::from_millis(60);
+const PRESSED_AFTER: Duration = Duration::from_millis(150);
 /// It is pressed no more when the first waited shorter than this.
-const RELAXED_BELOW: Duration = Duration::from_millis(25);
+const RELAXED_BELOW: Duration = Duration::from_millis(60);
 /// How long the appliers hold back after a write under pressure: more than the next write takes.
 const HOLD_BACK: Duration = Duration::from_millis(60);
 /// How long an app's secrets may be kept in memory without asking again; changes ring the bell at once.
@@ -360,6 +363,17 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
     items.collect()
 }
 
+/// A write that is under way.
+struct Write {
+    senders: Vec<u64>,
+    /// When the first of its requests came.
+    first: Instant,
+    jobs: usize,
+    began: Instant,
+    /// Somebody wanted more of it than their part.
+    floods: bool,
+}
+
 /// Writes down what was accepted.
 struct Writer {
     db: PgPool,
@@ -375,10 +389,11 @@ impl Writer {
     async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Job>, stop: tokio_util::sync::CancellationToken) {
         let (mut line, mut is_pressed, mut is_open) = (Line::new(), false, true);
         let mut writing = JoinSet::new();
-        // Of each write, who wrote what it writes.
-        let mut senders: HashMap<task::Id, Vec<u64>> = HashMap::new();
+        let mut under_way: HashMap<task::Id, Write> = HashMap::new();
         // All that waits is of senders of whom something is being written.
         let mut is_blocked = false;
+        // When a flood has its next turn; it has it now if there is none.
+        let mut flood_at = Some(Instant::now());
         while is_open || line.len() > 0 || !writing.is_empty() {
             let now = Instant::now();
             while line.len() < MOST_WAITING
@@ -386,20 +401,27 @@ impl Writer {
             {
                 line.push(job, now);
             }
+            let ((any_floods, only_floods), floods_too) = (line.floods(), flood_at.is_some_and(|at| now >= at));
             let may_write = match writing.len() {
-                0 => line.len() > 0,
+                0 => line.len() > 0 && (!only_floods || floods_too),
                 one if one < WRITES as usize => {
-                    !is_blocked && line.len() >= WORTH_A_WRITE && line.fits(now) >= WORTH_A_WRITE
+                    let is_worth_it = !is_blocked && line.len() >= WORTH_A_WRITE && line.fits(now) >= WORTH_A_WRITE;
+                    is_worth_it || (any_floods && !only_floods)
                 }
                 _ => false,
             };
             if may_write {
-                let jobs = line.take(now);
+                let jobs = line.take(now, floods_too);
                 is_blocked = jobs.is_empty();
                 if !is_blocked {
-                    let theirs = jobs.iter().flat_map(|it| &it.senders).copied().collect();
+                    let floods = floods_too && line.floods().0;
+                    if floods {
+                        flood_at = None;
+                    }
+                    let senders = jobs.iter().flat_map(|it| &it.senders).copied().collect();
+                    let write = Write { senders, first: jobs[0].since, jobs: jobs.len(), began: now, floods };
                     let writer = Arc::clone(&self);
-                    senders.insert(writing.spawn(async move { writer.write(jobs, is_pressed).await }).id(), theirs);
+                    under_way.insert(writing.spawn(async move { writer.write(jobs, is_pressed).await }).id(), write);
                     continue;
                 }
             }
@@ -409,29 +431,28 @@ impl Writer {
                     None => is_open = false,
                 },
                 Some(ended) = writing.join_next_with_id() => {
-                    let id = match &ended {
-                        Ok((id, _)) => *id,
-                        Err(error) => error.id(),
-                    };
-                    line.written(&senders.remove(&id).unwrap_or_default());
+                    let id = ended.map_or_else(|panicked| panicked.id(), |(id, ())| id);
+                    let Some(Write { senders, first, jobs, began, floods }) = under_way.remove(&id) else { continue };
+                    line.written(&senders);
                     is_blocked = false;
-                    // One that panicked has told nobody that it is durable, and says nothing of the pressure.
-                    let Ok((_, (first, jobs))) = ended else { continue };
                     let (now, is_late) = (Instant::now(), if is_pressed { RELAXED_BELOW } else { PRESSED_AFTER });
-                    is_pressed = jobs > MOST_AT_ONCE || (jobs >= PRESSED_BY && now - first >= is_late);
+                    if floods {
+                        flood_at = Some(now + FLOOD_RESTS * (now - began));
+                    }
+                    is_pressed = jobs > MOST_AT_ONCE || (jobs >= PRESSED_BY && !floods && now - first >= is_late);
                     if is_pressed {
                         self.strands.hold_back(now, now + HOLD_BACK);
                     }
                 }
+                () = sleep_until(flood_at.unwrap_or(now)), if writing.is_empty() && line.len() > 0 => {}
                 // What has been taken in is still written.
                 () = stop.cancelled(), if !waiting.is_closed() => waiting.close(),
             }
         }
     }
 
-    /// Writes all of these and answers them. When the first of them came, and how many they are.
-    async fn write(&self, mut jobs: Vec<Job>, is_pressed: bool) -> (Instant, usize) {
-        let about = (jobs[0].since, jobs.len());
+    /// Writes all of these and answers them.
+    async fn write(&self, mut jobs: Vec<Job>, is_pressed: bool) {
         let items: Vec<NewItem> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
         let started = Instant::now();
         let written = self.store(&items, is_pressed).await;
@@ -448,7 +469,7 @@ impl Writer {
             // Whoever has stopped waiting will send it again, and the second delivery changes nothing.
             drop(job.done.send(if written.is_ok() { Ok(()) } else { Err(Refused::Busy) }));
         }
-        let Ok(written) = written else { return about };
+        let Ok(written) = written else { return };
         for tenant in written.shown {
             self.bell.ring(Topic::Events(tenant));
         }
@@ -461,7 +482,6 @@ impl Writer {
         }
         let apps: BTreeSet<_> = items.iter().map(|it| (it.owner.0, it.app)).collect();
         apps.into_iter().for_each(|it| self.notes.events_came(TenantId(it.0), it.1));
-        about
     }
 
     /// Writes items down; under pressure only that.

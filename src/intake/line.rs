@@ -44,6 +44,8 @@ struct Who {
     seen: Instant,
     /// How many items of theirs wait.
     items: usize,
+    /// They wanted more of the last write than their part.
+    floods: bool,
 }
 
 impl<T: Waits> Line<T> {
@@ -60,10 +62,15 @@ impl<T: Waits> Line<T> {
     /// At the end of the line.
     pub(super) fn push(&mut self, it: T, now: Instant) {
         match self.who.get_mut(it.whose()) {
-            Some(who) => *who = Who { seen: now, items: who.items + it.items() },
-            None => drop(self.who.insert(it.whose().to_owned(), Who { seen: now, items: it.items() })),
+            Some(who) => *who = Who { seen: now, items: who.items + it.items(), ..*who },
+            None => drop(self.who.insert(it.whose().to_owned(), Who { seen: now, items: it.items(), floods: false })),
         }
         self.waiting.push_back(it);
+    }
+
+    /// Whether somebody floods, and whether nobody else waits.
+    pub(super) fn floods(&self) -> (bool, bool) {
+        (self.who.values().any(|it| it.floods), self.who.values().all(|it| it.items == 0 || it.floods))
     }
 
     /// How many items would be written next, at most.
@@ -80,31 +87,37 @@ impl<T: Waits> Line<T> {
         self.who.values().filter(|it| it.items > 0 || now.duration_since(it.seen) < LATELY).count() < 2
     }
 
-    /// What is written next: at least the first, if nothing of its senders is being written. What anybody has stays in its order.
-    pub(super) fn take(&mut self, now: Instant) -> Vec<T> {
+    /// What is written next: at least the first, if nothing of its senders is being written and, should it be a flood's, `floods_too`.
+    /// What anybody has stays in its order.
+    pub(super) fn take(&mut self, now: Instant, floods_too: bool) -> Vec<T> {
         self.who.retain(|_, it| it.items > 0 || now.duration_since(it.seen) < LATELY);
         let is_alone = self.who.len() < 2;
         let all = self.who.values().map(|it| it.items).sum();
         let most: HashMap<&str, usize> = self
             .who
             .iter()
-            .map(|(whose, it)| (&**whose, if is_alone { MOST_ITEMS } else { most(all, it.items) }))
+            .map(|(whose, it)| (&**whose, if is_alone { usize::MAX } else { most(all, it.items) }))
             .collect();
         let (mut given, mut done, mut items): (HashMap<String, usize>, HashSet<String>, usize) = Default::default();
-        let mut late = self.busy.clone();
+        let (mut late, mut flooding) = (self.busy.clone(), HashSet::new());
         let (mut taken, mut left) = (Vec::new(), VecDeque::with_capacity(self.waiting.len()));
         for it in self.waiting.drain(..) {
             let whose = it.whose();
+            if !floods_too && self.who[whose].floods {
+                left.push_back(it);
+                continue;
+            }
             if it.senders().iter().any(|sender| late.contains(sender)) {
                 late.extend(it.senders());
                 left.push_back(it);
                 continue;
             }
             let has = given.get(whose).copied().unwrap_or(0);
-            let is_over = done.contains(whose)
-                || (has > 0 && has + it.items() > most[whose])
-                || (!taken.is_empty() && items + it.items() > MOST_ITEMS);
-            if is_over {
+            let floods = has > 0 && has + it.items() > most[whose];
+            if floods {
+                flooding.insert(whose.to_owned());
+            }
+            if floods || done.contains(whose) || (!taken.is_empty() && items + it.items() > MOST_ITEMS) {
                 done.insert(whose.to_owned());
                 left.push_back(it);
                 continue;
@@ -115,8 +128,9 @@ impl<T: Waits> Line<T> {
             taken.push(it);
         }
         self.waiting = left;
-        for (whose, items) in given {
-            self.who.entry(whose).and_modify(|it| it.items -= items);
+        for (whose, who) in &mut self.who {
+            who.items -= given.get(whose).copied().unwrap_or(0);
+            who.floods = flooding.contains(whose) || (who.floods && !floods_too);
         }
         taken
     }
@@ -171,9 +185,9 @@ mod tests {
     fn whoever_is_alone_gets_all_there_is() {
         let now = Instant::now();
         let mut alone = line(now, &[("a", 1500, 1)]);
-        assert_eq!((alone.take(now).len(), alone.take(now).len(), alone.len()), (1000, 500, 0));
+        assert_eq!((alone.take(now, true).len(), alone.take(now, true).len(), alone.len()), (1000, 500, 0));
         let mut large = line(now, &[("a", 2, 5000)]);
-        assert_eq!((large.take(now).len(), large.take(now).len()), (1, 1), "whole, one after the other");
+        assert_eq!((large.take(now, true).len(), large.take(now, true).len()), (1, 1), "whole, one after the other");
     }
 
     #[test]
@@ -181,21 +195,21 @@ mod tests {
         let now = Instant::now();
         let mut line = line(now, &[("flood", 300, 1), ("b", 3, 1), ("c", 1, 2)]);
         assert_eq!(line.fits(now), 25);
-        let taken = line.take(now);
+        let taken = line.take(now, true);
         assert_eq!((of(&taken, "flood"), of(&taken, "b"), of(&taken, "c")), (20, 3, 2));
         assert!(taken.iter().filter(|it| it.0 == "flood").map(|it| it.2).eq(0..20), "in its order");
         // Somebody may come at any moment.
-        assert_eq!(line.take(now + LATELY / 2).len(), FEW);
-        assert_eq!(line.take(now + LATELY).len(), 300 - 20 - FEW);
+        assert_eq!(line.take(now + LATELY / 2, true).len(), FEW);
+        assert_eq!(line.take(now + LATELY, true).len(), 300 - 20 - FEW);
     }
 
     #[test]
     fn a_large_webhook_of_a_flood_holds_back_what_is_behind_it() {
         let now = Instant::now();
         let mut line = line(now, &[("flood", 1, 10), ("flood", 1, 40), ("flood", 5, 1), ("b", 1, 1)]);
-        let taken = line.take(now);
+        let taken = line.take(now, true);
         assert_eq!((of(&taken, "flood"), of(&taken, "b")), (10, 1));
-        assert_eq!(of(&line.take(now), "flood"), 40, "the first is taken whatever its size");
+        assert_eq!(of(&line.take(now, true), "flood"), 40, "the first is taken whatever its size");
         assert_eq!(line.len(), 5);
     }
 
@@ -203,7 +217,7 @@ mod tests {
     fn those_who_want_the_same_get_it() {
         let now = Instant::now();
         let mut line = line(now, &[("a", 100, 1), ("b", 100, 1)]);
-        assert_eq!(line.take(now).len(), 200);
+        assert_eq!(line.take(now, true).len(), 200);
     }
 
     #[test]
@@ -213,17 +227,38 @@ mod tests {
         let numbers = |taken: Vec<Job>| taken.iter().map(|it| it.2).collect::<Vec<_>>();
         let senders: [&[u64]; 6] = [&[1], &[1, 2], &[3], &[], &[2], &[3]];
         line.push(Job("a", 1, 0, vec![1]), now);
-        assert_eq!(numbers(line.take(now)), [0]);
+        assert_eq!(numbers(line.take(now, true)), [0]);
         senders.iter().enumerate().for_each(|(nth, it)| line.push(Job("a", it.len(), 1 + nth, it.to_vec()), now));
         assert_eq!(
-            numbers(line.take(now)),
+            numbers(line.take(now, true)),
             [3, 4, 6],
             "the fifth stays behind the second, with which it shares a sender"
         );
-        assert!(line.take(now).is_empty());
+        assert!(line.take(now, true).is_empty());
         line.written(&[1]);
-        assert_eq!(numbers(line.take(now)), [1, 2, 5]);
+        assert_eq!(numbers(line.take(now, true)), [1, 2, 5]);
         line.written(&[1, 2, 3]);
         assert_eq!((line.len(), line.busy.len()), (0, 0));
+    }
+
+    #[test]
+    fn others_do_not_wait_for_the_turn_of_a_flood() {
+        let now = Instant::now();
+        let mut line = line(now, &[("flood", 100, 1), ("b", 1, 1)]);
+        assert_eq!(line.floods(), (false, false), "nobody knows yet");
+        let taken = line.take(now, true);
+        assert_eq!((of(&taken, "flood"), of(&taken, "b")), (FEW, 1));
+        assert_eq!(line.floods(), (true, true));
+        assert!(line.take(now, false).is_empty());
+        line.push(Job("b", 1, 101, Vec::new()), now);
+        assert_eq!(line.floods(), (true, false));
+        let taken = line.take(now, false);
+        assert_eq!((of(&taken, "flood"), of(&taken, "b")), (0, 1));
+        assert_eq!(line.floods(), (true, true), "it still is one");
+        (0..5).for_each(|_| assert_eq!(line.take(now, true).len(), FEW));
+        assert_eq!((line.take(now, true).len(), line.floods()), (4, (false, true)), "no more than its part");
+        // Alone, nobody is one.
+        (0..1500).for_each(|nth| line.push(Job("b", 1, nth, Vec::new()), now + LATELY));
+        assert_eq!((line.take(now + LATELY, true).len(), line.floods()), (MOST_ITEMS, (false, false)));
     }
 }
