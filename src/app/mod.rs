@@ -349,6 +349,7 @@ impl Worker for Analyst {
 
     async fn step(&self) -> anyhow::Result<Step> {
         statistics::refresh(&self.0).await?;
+        statistics::sweep(&self.0).await?;
         Ok(Step::Idle)
     }
 }

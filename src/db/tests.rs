@@ -380,3 +380,29 @@ async fn a_table_that_has_grown_is_analyzed_once() {
     pool.close().await;
     postgres.stop().await;
 }
+
+#[tokio::test]
+async fn a_table_of_short_lived_rows_is_swept_when_most_are_dead() {
+    let scratch = Scratch::new();
+    let postgres = PrivatePostgres::start(scratch.private()).await.unwrap();
+    let pool = connect(postgres.options(), 1).await.unwrap();
+    let dead = async |table: &str| -> i64 {
+        sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&pool).await.unwrap();
+        let dead = "select pg_stat_get_dead_tuples($1::regclass)";
+        sqlx::query_scalar(dead).bind(table).fetch_one(&pool).await.unwrap()
+    };
+    let tables =
+        "create table \"a Line\" (n integer) with (autovacuum_vacuum_threshold = 500); create table others (n integer);
+        insert into \"a Line\" select generate_series(1, 20000); insert into others select generate_series(1, 20000);
+        delete from others; delete from \"a Line\" where n < 10000";
+    sqlx::raw_sql(tables).execute(&pool).await.unwrap();
+    assert_eq!(dead("\"a Line\"").await, 9_999);
+    assert_eq!(statistics::sweep(&pool).await.unwrap(), 0);
+    sqlx::raw_sql("delete from \"a Line\" where n = 10000").execute(&pool).await.unwrap();
+    assert_eq!(dead("\"a Line\"").await, 10_000);
+    assert_eq!(statistics::sweep(&pool).await.unwrap(), 1);
+    assert_eq!((dead("\"a Line\"").await, dead("others").await), (0, 20_000));
+    assert_eq!(statistics::sweep(&pool).await.unwrap(), 0);
+    pool.close().await;
+    postgres.stop().await;
+}
