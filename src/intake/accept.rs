@@ -59,7 +59,7 @@ const WRITES: u32 = 2;
 /// what the others would feel. They do not wait for its turn to end.
 const FLOOD_RESTS: u32 = 2;
 /// The second one begins when it has as many items as this: fewer are quicker with those that come meanwhile.
-const WORTH_A_WRITE: usize = 48;
+const WORTH_A_WRITE: usize = 16;
 /// Items that may go the short way together. More are promised sooner than they could be applied, and applied better in larger sets.
 const MOST_AT_ONCE: usize = 256;
 /// The door is pressed when so many requests were written together, and the first of them had waited for so long, or when they were more
