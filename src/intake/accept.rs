@@ -58,6 +58,8 @@ const WRITES: u32 = 2;
 /// What a flood waits from turn to turn while others come, in times of what its turn took: else it would keep the machine busy, which is
 /// what the others would feel. They do not wait for its turn to end.
 const FLOOD_RESTS: u32 = 2;
+/// It rests no more when it has waited for so long: it may be no flood but most of what comes, and Meta does not wait for ever.
+const FLOOD_PATIENCE: Duration = Duration::from_millis(500);
 /// The second one begins when it has as many items as this: fewer are quicker with those that come meanwhile.
 const WORTH_A_WRITE: usize = 16;
 /// Items that may go the short way together. More are promised sooner than they could be applied, and applied better in larger sets.
@@ -108,7 +110,6 @@ struct Job {
     /// Whose webhook; a Page's, where the app is the operator's and its Pages are many tenants'.
     whose: String,
     items: Vec<NewItem>,
-    /// Hashes of who wrote them: two that are equal by chance only wait for each other.
     senders: Vec<u64>,
     since: Instant,
     done: oneshot::Sender<Result<(), Refused>>,
@@ -401,7 +402,9 @@ impl Writer {
             {
                 line.push(job, now);
             }
-            let ((any_floods, only_floods), floods_too) = (line.floods(), flood_at.is_some_and(|at| now >= at));
+            let is_late = line.first().is_some_and(|it: &Job| now - it.since >= FLOOD_PATIENCE);
+            let ((any_floods, only_floods), floods_too) =
+                (line.floods(), flood_at.is_some_and(|at| is_late || now >= at));
             let may_write = match writing.len() {
                 0 => line.len() > 0 && (!only_floods || floods_too),
                 one if one < WRITES as usize => {

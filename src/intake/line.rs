@@ -24,7 +24,7 @@ pub(super) trait Waits {
     fn whose(&self) -> &str;
     /// How many items it has.
     fn items(&self) -> usize;
-    /// Who wrote them, by [`Line`]'s own names for senders.
+    /// Who wrote them, as hashes: two that are equal by chance only wait for each other.
     fn senders(&self) -> &[u64];
 }
 
@@ -57,6 +57,11 @@ impl<T: Waits> Line<T> {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Who has waited longest.
+    pub(super) fn first(&self) -> Option<&T> {
+        self.waiting.front()
     }
 
     /// At the end of the line.
