@@ -111,6 +111,9 @@ pub fn order(before: &Picture, after: &Picture, lines: &[Line]) -> Held {
     let lost = |was: &Room| taken(was).filter(|_| after.room(was.id).and_then(taken) != taken(was));
     // They had no free seat when the others were chosen.
     let freed: HashSet<Uuid> = before.rooms.iter().filter_map(lost).collect();
+    // They may have been given rooms first, which came back when they were found to be gone.
+    let is_ready = |id: Uuid| after.people.iter().any(|it| it.id == id && it.is_ready);
+    let gone: Vec<_> = before.people.iter().filter(|it| it.is_ready && !is_ready(it.id)).collect();
     for room in &after.rooms {
         let (Some(was), Some(agent), Some(queue)) = (before.room(room.id), room.agent_id, room.queue_id) else {
             continue;
@@ -128,6 +131,7 @@ pub fn order(before: &Picture, after: &Picture, lines: &[Line]) -> Held {
                     && !it.is_held
                     && it.queue_id == left.queue_id
                     && !it.passed_by.contains(&agent.id)
+                    && !gone.iter().any(|gone| fits(it, gone))
             });
             must!(
                 !waited || rank(left) > rank(room),
