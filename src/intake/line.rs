@@ -33,6 +33,8 @@ pub(super) trait Waits {
 pub(super) struct Line<T> {
     waiting: VecDeque<T>,
     who: HashMap<String, Who>,
+    /// Those who wanted more of the last write than their part.
+    flooding: HashSet<String>,
     /// Senders of whom something is being written.
     busy: HashSet<u64>,
 }
@@ -44,14 +46,12 @@ struct Who {
     seen: Instant,
     /// How many items of theirs wait.
     items: usize,
-    /// They wanted more of the last write than their part.
-    floods: bool,
 }
 
 impl<T: Waits> Line<T> {
     /// Nobody.
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), who: HashMap::new(), busy: HashSet::new() }
+        Self { waiting: VecDeque::new(), who: HashMap::new(), flooding: HashSet::new(), busy: HashSet::new() }
     }
 
     /// How many wait.
@@ -67,15 +67,19 @@ impl<T: Waits> Line<T> {
     /// At the end of the line.
     pub(super) fn push(&mut self, it: T, now: Instant) {
         match self.who.get_mut(it.whose()) {
-            Some(who) => *who = Who { seen: now, items: who.items + it.items(), ..*who },
-            None => drop(self.who.insert(it.whose().to_owned(), Who { seen: now, items: it.items(), floods: false })),
+            Some(who) => *who = Who { seen: now, items: who.items + it.items() },
+            None => drop(self.who.insert(it.whose().to_owned(), Who { seen: now, items: it.items() })),
         }
         self.waiting.push_back(it);
     }
 
     /// Whether somebody floods, and whether nobody else waits.
     pub(super) fn floods(&self) -> (bool, bool) {
-        (self.who.values().any(|it| it.floods), self.who.values().all(|it| it.items == 0 || it.floods))
+        // Asked at each arrival; most of the time nobody floods.
+        if self.flooding.is_empty() {
+            return (false, self.waiting.is_empty());
+        }
+        (true, self.who.iter().all(|(whose, it)| it.items == 0 || self.flooding.contains(whose)))
     }
 
     /// How many items would be written next, at most.
@@ -105,10 +109,13 @@ impl<T: Waits> Line<T> {
             .collect();
         let (mut given, mut done, mut items): (HashMap<String, usize>, HashSet<String>, usize) = Default::default();
         let (mut late, mut flooding) = (self.busy.clone(), HashSet::new());
+        if floods_too {
+            self.flooding.clear();
+        }
         let (mut taken, mut left) = (Vec::new(), VecDeque::with_capacity(self.waiting.len()));
         for it in self.waiting.drain(..) {
             let whose = it.whose();
-            if !floods_too && self.who[whose].floods {
+            if self.flooding.contains(whose) {
                 left.push_back(it);
                 continue;
             }
@@ -133,9 +140,9 @@ impl<T: Waits> Line<T> {
             taken.push(it);
         }
         self.waiting = left;
-        for (whose, who) in &mut self.who {
-            who.items -= given.get(whose).copied().unwrap_or(0);
-            who.floods = flooding.contains(whose) || (who.floods && !floods_too);
+        self.flooding.extend(flooding);
+        for (whose, items) in given {
+            self.who.entry(whose).and_modify(|it| it.items -= items);
         }
         taken
     }
@@ -265,5 +272,14 @@ mod tests {
         // Alone, nobody is one.
         (0..1500).for_each(|nth| line.push(Job("b", 1, nth, Vec::new()), now + LATELY));
         assert_eq!((line.take(now + LATELY, true).len(), line.floods()), (MOST_ITEMS, (false, false)));
+    }
+
+    #[test]
+    fn an_empty_webhook_may_have_waited_for_long() {
+        let now = Instant::now();
+        for floods_too in [false, true] {
+            let mut line = line(now, &[("a", 1, 0), ("b", 1, 0), ("b", 1, 1)]);
+            assert_eq!(line.take(now + 2 * LATELY, floods_too).len(), 3);
+        }
     }
 }
