@@ -1,7 +1,9 @@
 //! The event log: one per tenant; drives the stream, the pull and the forwards.
 //!
 //! An event's cursor is (transaction id, sequence). A reader takes events whose transaction is below every running one, so that a
-//! slow transaction is never overtaken and missed.
+//! slow transaction is never overtaken and missed. The id is the writer's own, or that of the newest transaction that had ended when
+//! the statement began, if it is higher: whoever waits for a room may have had an id before the one who held it (migration 0079).
+//! Whoever appends about a room has locked it in an earlier statement.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -167,7 +169,7 @@ pub struct EventView {
 /// A place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Cursor {
-    /// Transaction id.
+    /// Transaction id: the writer's, or a later one's that had ended before.
     pub xid: i64,
     /// Sequence within all transactions.
     pub seq: i64,

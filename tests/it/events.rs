@@ -59,6 +59,37 @@ async fn a_resumed_stream_misses_nothing_and_repeats_nothing() {
     .await;
 }
 
+/// Who waits for a row that somebody has changed may be given a transaction id before they get it: lower than that of whoever gets it
+/// first.
+#[tokio::test]
+async fn whoever_has_a_room_later_is_told_later() {
+    story(async |world| {
+        world.customer("Anna").says("hello").await;
+        let mut early = world.db.begin().await.unwrap();
+        sqlx::query("select pg_current_xact_id()").execute(&mut *early).await.unwrap();
+        let ben = world.agent("Ben").await.ready().await;
+        let room = ben.takes_next().await;
+        sqlx::query(
+            "insert into events (at, tenant_id, kind, room_id, data)
+            select at, tenant_id, 'room.updated', room_id, data
+            from events
+            where kind = 'room.accepted'",
+        )
+        .execute(&mut *early)
+        .await
+        .unwrap();
+        // Nor may a reader have gone past it meanwhile.
+        let before: Vec<_> = world.events().await.iter().map(id).collect();
+        early.commit().await.unwrap();
+        let all = world.events().await;
+        assert_eq!(all.iter().map(id).collect::<Vec<_>>()[..before.len()], before);
+        let kinds = all.iter().filter(|it| it["room_id"] == room["id"]);
+        let kinds: Vec<_> = kinds.map(|it| it["kind"].as_str().unwrap()).filter(|it| it.starts_with("room.")).collect();
+        assert_eq!(kinds, ["room.opened", "room.queued", "room.offered", "room.accepted", "room.updated"]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_story_of_a_room_is_told_in_order() {
     story(async |world| {

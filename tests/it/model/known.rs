@@ -31,6 +31,19 @@ fn later(pass_s: i64, acts: &[Act]) -> Step {
     Step { pass_s, ..step(acts) }
 }
 
+/// Some by the first process, some by the second.
+fn at_once(acts: &[(u8, Act)]) -> Step {
+    Step { pass_s: 0, acts: acts.to_vec(), kill: None }
+}
+
+const STORM: [(u8, Act); 5] = [
+    (1, Act::ToQueue(0, 0)),
+    (0, Act::ToAgent(0, 1)),
+    (0, Act::Decline(0)),
+    (1, Act::Close(0, true)),
+    (1, Act::Close(0, false)),
+];
+
 pub fn all() -> Vec<(&'static str, Case)> {
     let closed = Queue { hours: Hours::Never, holds: true, ..QUEUE };
     vec![
@@ -97,6 +110,14 @@ pub fn all() -> Vec<(&'static str, Case)> {
                 queues: vec![closed],
                 agents: vec![agent(1, &[0])],
                 steps: vec![step(&[Act::Arrive(vec![0], 0)]), step(&[Act::Take(0, 0)])],
+            },
+        ),
+        (
+            "of three who waited for one room at once, the last one's events stood before the others' in the log",
+            Case {
+                queues: vec![QUEUE],
+                agents: vec![agent(1, &[0]), agent(1, &[0])],
+                steps: (0..50).flat_map(|_| [step(&[Act::Arrive(vec![0], 0)]), at_once(&STORM)]).collect(),
             },
         ),
     ]
