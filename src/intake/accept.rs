@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::{
     NewItem, OTHER_OBJECT,
+    familiar::Familiar,
     line::{Line, Waits},
     meter,
     notes::Notes,
@@ -182,7 +183,8 @@ impl Intake {
             Self { db, bell, seal, clock, apps: Arc::default(), notes, jobs, memory, hasher: RandomState::new() };
         let db = db::several_apart(&intake.db, WRITES, db::BY_KEY);
         let (bell, clock, notes) = (intake.bell.clone(), intake.clock.clone(), Arc::clone(&intake.notes));
-        crew.spawn(Arc::new(Writer { db, bell, clock, strands, notes }).run(waiting, crew.stop_token()));
+        let familiar = Mutex::default();
+        crew.spawn(Arc::new(Writer { db, bell, clock, strands, notes, familiar }).run(waiting, crew.stop_token()));
         let (apps, mut changes, stop) = (Arc::clone(&intake.apps), intake.bell.waiter(Work::Config), crew.stop_token());
         crew.spawn(async move {
             loop {
@@ -382,6 +384,7 @@ struct Writer {
     clock: Clock,
     strands: Strands,
     notes: Arc<Notes>,
+    familiar: Mutex<Familiar>,
 }
 
 impl Writer {
@@ -456,7 +459,16 @@ impl Writer {
 
     /// Writes all of these and answers them.
     async fn write(&self, mut jobs: Vec<Job>, is_pressed: bool) {
-        let items: Vec<NewItem> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
+        let mut items: Vec<NewItem> = Vec::with_capacity(jobs.len());
+        {
+            let mut familiar = self.familiar.lock().unwrap_or_else(PoisonError::into_inner);
+            for job in &mut jobs {
+                let is_familiar = familiar.knows(&job.senders);
+                familiar.meet(&job.senders);
+                let of_job = std::mem::take(&mut job.items).into_iter();
+                items.extend(of_job.map(|it| NewItem { plain: it.plain.filter(|_| is_familiar), ..it }));
+            }
+        }
         let started = Instant::now();
         let written = self.store(&items, is_pressed).await;
         match &written {

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod apply;
+mod familiar;
 pub mod ledger;
 mod line;
 pub mod meter;
