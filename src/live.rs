@@ -29,7 +29,8 @@ const KEPT_FOR_AGENT: usize = 32;
 const PAGE: i64 = 500;
 /// How often the log is looked at when nobody rings: the net for a lost ring.
 const POLL: Duration = Duration::from_millis(500);
-/// How soon the log is looked at again when events were held back by a transaction that had not ended; doubles while nothing comes of it.
+/// How soon the log is looked at again when events were held back by a transaction that had not ended; a quarter longer each time nothing
+/// comes of it, so that nobody waits much longer than the transaction took.
 const HELD_BACK: Duration = Duration::from_millis(2);
 
 /// Who reads.
@@ -269,7 +270,7 @@ impl Read {
         match self {
             Self { is_held_back: false, .. } => Duration::ZERO,
             Self { moved: true, .. } => HELD_BACK,
-            Self { moved: false, .. } => (pause * 2).clamp(HELD_BACK, POLL),
+            Self { moved: false, .. } => (pause + pause / 4).clamp(HELD_BACK, POLL),
         }
     }
 }
@@ -361,11 +362,13 @@ mod tests {
             Read { is_held_back: false, moved: true },
         );
         let mut pause = Duration::ZERO;
-        for (read, expected_ms) in [(busy, 2), (busy, 2), (stuck, 4), (stuck, 8), (busy, 2), (done, 0), (stuck, 2)] {
+        let expected_us =
+            [(busy, 2000), (busy, 2000), (stuck, 2500), (stuck, 3125), (busy, 2000), (done, 0), (stuck, 2000)];
+        for (read, expected_us) in expected_us {
             pause = read.pause_after(pause);
-            assert_eq!(pause, Duration::from_millis(expected_ms));
+            assert_eq!(pause, Duration::from_micros(expected_us));
         }
-        let longest = (0..20).fold(pause, |pause, _| stuck.pause_after(pause));
+        let longest = (0..30).fold(pause, |pause, _| stuck.pause_after(pause));
         assert_eq!(longest, POLL);
     }
 }
