@@ -312,19 +312,19 @@ pub async fn lock_waiting(
 /// Ready agents with a free seat, with the queues they serve; nobody if no room waits for any.
 pub async fn list_candidates(tx: &mut PgConnection, tenant: TenantId, now: Moment) -> sqlx::Result<Vec<Candidate>> {
     let rows = sqlx::query!(
-        r#"select a.user_id, a.max_chats, a.idle_since, a.given_at, m.queue_id, m.priority, coalesce(held.taken, 0) as "taken!"
+        r#"select a.user_id, a.max_chats, a.idle_since, a.given_at, m.queue_id, m.priority, a.chats + coalesce(ended.rooms, 0) as "taken!"
         from agents a
         join users u on u.tenant_id = a.tenant_id and u.id = a.user_id and u.active
         join queue_members m on m.tenant_id = a.tenant_id and m.user_id = a.user_id
         left join (
-            select agent_id, count(*) as taken
+            select agent_id, count(*) as rooms
             from rooms
-            where tenant_id = $1 and (status in ('offered', 'active') or seat_until > $2)
-            group by agent_id) as held on held.agent_id = a.user_id
+            where tenant_id = $1 and seat_until > $2
+            group by agent_id) as ended on ended.agent_id = a.user_id
         where a.tenant_id = $1
           and a.status = 'ready'
-          and coalesce(held.taken, 0) < a.max_chats
-          -- Looked at first, once: where nobody waits no seats are counted.
+          and a.chats + coalesce(ended.rooms, 0) < a.max_chats
+          -- Looked at first, once.
           and exists (select from rooms w where w.tenant_id = $1 and w.status = 'waiting' and not w.is_held)"#,
         tenant.0,
         now,

@@ -170,10 +170,10 @@ pub async fn find_target(
 ) -> sqlx::Result<Option<Target>> {
     let row = sqlx::query!(
         r#"select u.name, u.active, u.roles, a.status, a.max_chats,
-            (select count(*)
-             from rooms r
-             where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and (r.status in ('offered', 'active') or r.seat_until > $3)
-            ) as "taken!"
+            a.chats + (
+                select count(*)
+                from rooms r
+                where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.seat_until > $3) as "taken!"
         from users u
         join agents a on a.tenant_id = u.tenant_id and a.user_id = u.id
         where u.tenant_id = $1 and u.id = $2"#,

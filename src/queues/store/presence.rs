@@ -56,16 +56,12 @@ pub async fn find_view(
     now: Moment,
 ) -> sqlx::Result<Option<AgentView>> {
     let row = sqlx::query!(
-        r#"select u.name, a.status as "status: AgentStatus", a.status_reason, a.status_since, a.max_chats,
-            seats.chats as "chats!", seats.wrapping_up as "wrapping_up!"
+        r#"select u.name, a.status as "status: AgentStatus", a.status_reason, a.status_since, a.max_chats, a.chats,
+            (select count(*)
+             from rooms r
+             where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.seat_until > $3) as "wrapping_up!"
         from agents a
         join users u on u.tenant_id = a.tenant_id and u.id = a.user_id
-        cross join lateral (
-            select count(*) filter (where r.status in ('offered', 'active')) as chats,
-                count(*) filter (where r.status = 'closed') as wrapping_up
-            from rooms r
-            where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and (r.status in ('offered', 'active') or r.seat_until > $3)
-            ) as seats
         where a.tenant_id = $1 and a.user_id = $2"#,
         tenant.0,
         user.0,
@@ -80,7 +76,7 @@ pub async fn find_view(
         reason: it.status_reason,
         status_since: it.status_since,
         max_chats: it.max_chats,
-        chats: it.chats,
+        chats: it.chats.into(),
         wrapping_up: it.wrapping_up,
     }))
 }
@@ -108,15 +104,15 @@ pub async fn withdraw_offers(
     Ok(rows.into_iter().map(|it| (RoomId(it.id), it.queue_id)).collect())
 }
 
-/// These agents have a stream open now. The slices go together.
+/// These agents have a stream open now. The slices go together. Who is being given a room at this moment is noted next time: whoever
+/// changes several agents does it in the order of their rooms.
 pub async fn mark_streaming(db: &PgPool, tenants: &[Uuid], users: &[Uuid], now: Moment) -> sqlx::Result<()> {
     sqlx::query!(
         "with streaming as (
             select a.tenant_id, a.user_id
             from unnest($1::uuid[], $2::uuid[]) as s (tenant_id, user_id)
             join agents a on a.tenant_id = s.tenant_id and a.user_id = s.user_id and a.status <> 'offline'
-            order by a.tenant_id, a.user_id
-            for no key update of a
+            for no key update of a skip locked
         )
         update agents a
         set stream_seen_at = $3

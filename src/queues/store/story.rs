@@ -42,10 +42,10 @@ pub async fn find_waiting(
     let rows = sqlx::query!(
         r#"select r.queue_id as "queue_id!", r.is_held, a.user_id as "user_id?", a.status as "status?: AgentStatus", a.status_since as "status_since?",
             a.max_chats as "max_chats?", m.user_id = any(r.passed_by) and coalesce(r.rering_at > $3, false) as passed,
-            (select count(*)
-             from rooms s
-             where s.tenant_id = a.tenant_id and s.agent_id = a.user_id and (s.status in ('offered', 'active') or s.seat_until > $3)
-            ) as "taken!"
+            coalesce(a.chats, 0) + (
+                select count(*)
+                from rooms s
+                where s.tenant_id = a.tenant_id and s.agent_id = a.user_id and s.seat_until > $3) as "taken!"
         from rooms r
         left join (queue_members m
             join agents a on a.tenant_id = m.tenant_id and a.user_id = m.user_id

@@ -39,6 +39,8 @@ pub fn always(now: &Picture, slack: &mut HashMap<Uuid, i64>) -> Held {
         *most = it.seats.max(*most);
         must!(it.taken <= *most, "agent {} has {} rooms on {} seats", it.id, it.taken, it.seats);
         *most = it.taken;
+        let (counted, chats) = it.chats;
+        must!(i64::from(counted) == chats, "agent {} has {chats} rooms, and {counted} are counted", it.id);
     }
     for room in &now.rooms {
         let who = now.people.iter().find(|it| Some(it.id) == room.agent_id);

@@ -42,11 +42,13 @@ pub struct Person {
     pub seats: i64,
     /// Offered, active, and closed ones that are wrapped up.
     pub taken: i64,
+    /// Rooms that ring at them or are theirs, as the product counts them, and as they are.
+    pub chats: (i32, i64),
     /// Queue and member priority.
     pub serves: HashMap<Uuid, i32>,
 }
 
-type PersonRow = (Uuid, bool, i32, i64, Vec<Uuid>, Vec<i32>);
+type PersonRow = (Uuid, bool, i32, i64, i32, i64, Vec<Uuid>, Vec<i32>);
 
 /// Everything at one moment. Open rooms in the order they were opened.
 #[derive(Clone, Debug)]
@@ -86,6 +88,9 @@ impl Picture {
                 (select count(*) from rooms r
                  where r.tenant_id = a.tenant_id and r.agent_id = a.user_id
                    and (r.status in ('offered', 'active') or r.status = 'closed' and r.seat_until > $2)),
+                a.chats,
+                (select count(*) from rooms r
+                 where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.status in ('offered', 'active')),
                 array(select queue_id from queue_members m where m.tenant_id = a.tenant_id and m.user_id = a.user_id order by queue_id),
                 array(select priority from queue_members m where m.tenant_id = a.tenant_id and m.user_id = a.user_id order by queue_id)
             from agents a
@@ -97,13 +102,15 @@ impl Picture {
         .fetch_all(db)
         .await
         .unwrap();
-        let people = people.into_iter().map(|(id, is_ready, seats, taken, queues, priorities)| Person {
-            id,
-            is_ready,
-            seats: seats.into(),
-            taken,
-            serves: queues.into_iter().zip(priorities).collect(),
-        });
+        let people =
+            people.into_iter().map(|(id, is_ready, seats, taken, counted, chats, queues, priorities)| Person {
+                id,
+                is_ready,
+                seats: seats.into(),
+                taken,
+                chats: (counted, chats),
+                serves: queues.into_iter().zip(priorities).collect(),
+            });
         Self { rooms, people: people.collect() }
     }
 
