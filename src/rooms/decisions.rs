@@ -187,8 +187,9 @@ pub async fn note(tx: &mut PgConnection, now: Moment, decisions: &[NewDecision])
     store::decisions::insert(tx, now, decisions).await
 }
 
-/// Notes where new rooms went.
-pub(super) async fn note_opened(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment) -> sqlx::Result<()> {
+/// Where new rooms went.
+#[must_use]
+pub(super) fn of_opened(rooms: &[NewRoom]) -> Vec<NewDecision> {
     let mut decisions = Vec::with_capacity(rooms.len());
     for it in rooms {
         let new = |decision| NewDecision::new(it.tenant, it.id, it.queue, decision);
@@ -206,5 +207,5 @@ pub(super) async fn note_opened(tx: &mut PgConnection, rooms: &[NewRoom], now: M
             _ => new(Decision::Queued),
         });
     }
-    note(tx, now, &decisions).await
+    decisions
 }

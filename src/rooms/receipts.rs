@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::{
     Author, AuthorKind, CloseReason, Delivery, Direction, MessageView, Status, changes,
-    decisions::{self, Decision, NewDecision, Reason},
+    decisions::{Decision, NewDecision, Reason},
     events::{self, Kind, NewEvent},
     say::{self, Came},
     store::{
@@ -216,9 +216,9 @@ async fn store_elsewhere(tx: &mut PgConnection, echo: &Echo, now: Moment) -> sql
                 received: 0,
                 window_look_at: None,
             };
-            store::receive::insert_rooms(tx, std::slice::from_ref(&room), now).await?;
             let noted = NewDecision::new(echo.tenant, room.id, None, Decision::TurnedAway);
-            decisions::note(tx, now, &[noted.because(Reason::Elsewhere)]).await?;
+            let noted = [noted.because(Reason::Elsewhere)];
+            store::receive::insert_rooms(tx, std::slice::from_ref(&room), &noted, now).await?;
             announce_room(tx, echo.tenant, room.id, Kind::RoomOpened, now).await?;
             is_new = true;
             room.id

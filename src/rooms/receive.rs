@@ -311,12 +311,12 @@ impl<'a> Looked<'a> {
         let changed = if early.is_empty() { Vec::new() } else { apply_early(tx, &mut messages).await? };
         batch.opened.extend(opened.iter().map(|it| it.tenant));
         batch.says = !(told.is_empty() && unhandled.is_empty() && turned_away.is_empty());
-        store::receive::insert_rooms(tx, &opened, now).await?;
-        decisions::note_opened(tx, &opened, now).await?;
-        if !opened.is_empty() {
-            // Names and pictures change; a new talk is the time to look.
-            let tenants: Vec<_> = opened.iter().map(|it| it.tenant.0).collect();
-            let writers: Vec<_> = opened.iter().map(|it| it.contact.0).collect();
+        store::receive::insert_rooms(tx, &opened, &decisions::of_opened(&opened), now).await?;
+        // Names and pictures change; a new talk is the time to look. Those of new contacts are asked for anyway.
+        let is_new: HashSet<_> = talks.values().filter(|it| it.is_new).map(|it| it.contact).collect();
+        let returned = opened.iter().filter(|it| !is_new.contains(&it.contact)).map(|it| (it.tenant.0, it.contact.0));
+        let (tenants, writers): (Vec<_>, Vec<_>) = returned.unzip();
+        if !writers.is_empty() {
             contacts::store::mark_profiles_stale(tx, &tenants, &writers, now - PROFILES_LAST, now).await?;
         }
         let log = news(tx, &opened, &messages, &holders, now).await?;
@@ -351,6 +351,7 @@ impl<'a> Looked<'a> {
 /// One contact's part of a batch.
 struct Talk {
     contact: ContactId,
+    is_new: bool,
     name: Option<String>,
     room: Option<OpenRoom>,
     wrote_at: Moment,
@@ -366,6 +367,7 @@ impl Talk {
     fn with(known: Known) -> Self {
         Self {
             contact: known.id,
+            is_new: known.is_new,
             name: known.name,
             room: known.room,
             wrote_at: Moment::UNIX_EPOCH,

@@ -65,7 +65,7 @@ async fn a_resumed_stream_misses_nothing_and_repeats_nothing() {
 async fn whoever_has_a_room_later_is_told_later() {
     story(async |world| {
         world.customer("Anna").says("hello").await;
-        let mut early = world.db.begin().await.unwrap();
+        let mut early = chatgate::db::begin(&world.db).await.unwrap();
         sqlx::query("select pg_current_xact_id()").execute(&mut *early).await.unwrap();
         let ben = world.agent("Ben").await.ready().await;
         let room = ben.takes_next().await;

@@ -1,5 +1,6 @@
 //! Names and pictures: asked for on the side, kept by us, refreshed when it is worth it, and never in the way.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use crate::{
@@ -76,6 +77,33 @@ async fn a_profile_that_could_not_be_asked_for_is_asked_for_later() {
         world.pass(3601).await;
         let rooms = world.admin.get("/rooms").await.expect(200);
         assert_eq!(rooms["items"][0]["contact"]["name"], "Anna Example");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_profile_that_never_can_be_asked_for_is_left_after_four_times() {
+    story(async |world| {
+        let anna = world.customer("Anna");
+        world.simulator.kill_token(PAGE_ID);
+        let pause = "update widgets set paused_until = $1";
+        sqlx::query(pause).bind(world.clock.now() + TimeDelta::hours(2)).execute(&world.db).await.unwrap();
+        anna.says("hello").await;
+        let due = async || {
+            let due = "select profile_failures, profile_due_at from contacts";
+            let (failures, at): (i32, Option<DateTime<Utc>>) = sqlx::query_as(due).fetch_one(&world.db).await.unwrap();
+            (failures, at.map(|it| (it - world.clock.now()).num_hours()))
+        };
+        // That nobody may be called yet is no failure.
+        assert_eq!(due().await, (0, Some(2)));
+        world.pass(2 * 3600).await;
+        for (failures, hours) in [(1, Some(1)), (2, Some(6)), (3, Some(24)), (4, None)] {
+            assert_eq!(due().await, (failures, hours));
+            // As if nobody had noticed that the token is dead.
+            sqlx::query("update widgets set page_token_state = 'ok'").execute(&world.db).await.unwrap();
+            world.pass(hours.unwrap_or(48) * 3600).await;
+        }
+        assert_eq!(due().await, (4, None));
     })
     .await;
 }

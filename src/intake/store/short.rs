@@ -78,7 +78,8 @@ pub async fn lock_ready(tx: &mut PgConnection, messages: &[(&NewItem, &Plain)]) 
     .await?;
     let ready = rows.into_iter().filter_map(|it| {
         let room = OpenRoom { id: RoomId(it.room_id), agent: it.agent_id.map(UserId), last_seq: it.last_seq };
-        let contact = Known { id: ContactId(it.contact_id), name: it.name, referral: None, room: Some(room) };
+        let contact =
+            Known { id: ContactId(it.contact_id), name: it.name, referral: None, room: Some(room), is_new: false };
         let ready = Ready { tenant: TenantId(it.tenant_id), widget: WidgetId(it.widget_id), contact };
         Some((usize::try_from(it.nth - 1).ok()?, ready))
     });

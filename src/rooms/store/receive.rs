@@ -10,7 +10,9 @@ use uuid::Uuid;
 use crate::{
     clock::Moment,
     ids::{ContactId, MessageId, RoomId, TenantId, UserId, WidgetId},
-    rooms::{AuthorKind, CloseReason, Delivery, Direction, NewMessage, Status, events::NewEvent},
+    rooms::{
+        AuthorKind, CloseReason, Delivery, Direction, NewMessage, Status, decisions::NewDecision, events::NewEvent,
+    },
 };
 
 /// What came, or is answered, or who wrote: to be looked up.
@@ -45,6 +47,8 @@ pub struct Known {
     pub referral: Option<(Value, Moment)>,
     /// Their open room, not locked: somebody may be writing into it, or closing it.
     pub room: Option<OpenRoom>,
+    /// Made by this transaction.
+    pub is_new: bool,
 }
 
 /// What is stored already of all this.
@@ -92,7 +96,7 @@ pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Resu
             let room = it.room_id.zip(it.last_seq);
             let room = room.map(|(id, last_seq)| OpenRoom { id: RoomId(id), agent: it.agent_id.map(UserId), last_seq });
             let referral = it.referral.zip(it.referral_at);
-            stored.contacts.insert(key(wanted.sender), Known { id, name: it.name, referral, room });
+            stored.contacts.insert(key(wanted.sender), Known { id, name: it.name, referral, room, is_new: false });
         }
     }
     Ok(stored)
@@ -146,7 +150,7 @@ async fn insert_contacts(
     .fetch_all(&mut *tx)
     .await?;
     let made = rows.into_iter().map(|it| {
-        let known = Known { id: ContactId(it.id), name: None, referral: None, room: None };
+        let known = Known { id: ContactId(it.id), name: None, referral: None, room: None, is_new: true };
         ((WidgetId(it.widget_id), it.sender_id), known)
     });
     let mut known: HashMap<_, _> = made.collect();
@@ -242,18 +246,28 @@ pub struct NewRoom {
     pub window_look_at: Option<Moment>,
 }
 
-/// Opens rooms, one statement for all of them.
-pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment) -> sqlx::Result<()> {
+/// Opens rooms and notes why they are where they are, one statement for all of them.
+pub async fn insert_rooms(
+    tx: &mut PgConnection,
+    rooms: &[NewRoom],
+    decisions: &[NewDecision],
+    now: Moment,
+) -> sqlx::Result<()> {
     if rooms.is_empty() {
         return Ok(());
     }
     macro_rules! column {
-        (|$it:ident| $value:expr) => {
-            &rooms.iter().map(|$it| $value).collect::<Vec<_>>()
+        ($of:ident, |$it:ident| $value:expr) => {
+            &$of.iter().map(|$it| $value).collect::<Vec<_>>()
         };
     }
     sqlx::query!(
-        "insert into rooms (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral,
+        "with noted as (
+            insert into routing_log (at, tenant_id, room_id, decision, reason, queue_id, wait_s)
+            select $12, d.*
+            from unnest($13::uuid[], $14::uuid[], $15::text[], $16::text[], $17::uuid[], $18::integer[]) as d
+        )
+        insert into rooms (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral,
             window_look_at, unread, last_seq, unanswered_since, opened_at, queued_at, place_at, closed_at)
         select new.*, received, case when received > 0 then $12::timestamptz end, $12::timestamptz,
             case when queue_id is not null then $12::timestamptz end, case when queue_id is not null then $12::timestamptz end,
@@ -261,18 +275,24 @@ pub async fn insert_rooms(tx: &mut PgConnection, rooms: &[NewRoom], now: Moment)
         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::boolean[], $8::text[], $9::jsonb[],
             $10::timestamptz[], $11::integer[])
             as new (tenant_id, id, widget_id, contact_id, status, queue_id, is_held, close_reason, referral, window_look_at, received)",
-        column!(|it| it.tenant.0),
-        column!(|it| it.id.0),
-        column!(|it| it.widget.0),
-        column!(|it| it.contact.0),
-        column!(|it| it.status) as &[Status],
-        column!(|it| it.queue) as &[Option<Uuid>],
-        column!(|it| it.is_held),
-        column!(|it| it.close_reason) as &[Option<CloseReason>],
-        column!(|it| it.referral.clone()) as &[Option<Value>],
-        column!(|it| it.window_look_at) as &[Option<Moment>],
-        column!(|it| it.received),
+        column!(rooms, |it| it.tenant.0),
+        column!(rooms, |it| it.id.0),
+        column!(rooms, |it| it.widget.0),
+        column!(rooms, |it| it.contact.0),
+        column!(rooms, |it| it.status) as &[Status],
+        column!(rooms, |it| it.queue) as &[Option<Uuid>],
+        column!(rooms, |it| it.is_held),
+        column!(rooms, |it| it.close_reason) as &[Option<CloseReason>],
+        column!(rooms, |it| it.referral.clone()) as &[Option<Value>],
+        column!(rooms, |it| it.window_look_at) as &[Option<Moment>],
+        column!(rooms, |it| it.received),
         now,
+        column!(decisions, |it| it.tenant.0),
+        column!(decisions, |it| it.room.0),
+        column!(decisions, |it| it.decision.as_str().to_owned()),
+        column!(decisions, |it| it.reason.map(|reason| reason.as_str().to_owned())) as &[Option<String>],
+        column!(decisions, |it| it.queue) as &[Option<Uuid>],
+        column!(decisions, |it| it.wait_s) as &[Option<i32>],
     )
     .execute(tx)
     .await?;

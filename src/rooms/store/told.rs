@@ -30,7 +30,7 @@ pub async fn find_contact(
     )
     .fetch_optional(tx)
     .await?;
-    Ok(row.map(|it| Known { id: ContactId(it.id), name: it.name, referral: None, room: None }))
+    Ok(row.map(|it| Known { id: ContactId(it.id), name: it.name, referral: None, room: None, is_new: false }))
 }
 
 /// The newest room of a contact, open or not, with its agent.
