@@ -1,15 +1,6 @@
 -- How many rooms ring at each agent or are theirs, counted where rooms change hands: counting them for each room that is given took a
 -- fifth of what PostgreSQL did. A trigger, so that no statement can forget it; one that writes into a room does not name these columns
--- and never comes here. Rooms before agents, as everywhere.
-alter table agents
-    add column chats integer not null default 0,
-    add constraint agents_chats_range check (chats >= 0);
-update agents a
-set chats = (
-    select count(*)
-    from rooms r
-    where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.status in ('offered', 'active'));
-
+-- and never comes here. Rooms before agents, as everywhere: the triggers also keep others from changing rooms until they are counted.
 create function rooms_count_chats() returns trigger language plpgsql as $$
 begin
     if tg_op <> 'INSERT' and old.status in ('offered', 'active') then
@@ -21,13 +12,20 @@ begin
     return null;
 end
 $$;
-create trigger rooms_opened_with_agent after insert on rooms for each row
-    when (new.agent_id is not null) execute function rooms_count_chats();
-create trigger rooms_deleted_with_agent after delete on rooms for each row
-    when (old.agent_id is not null) execute function rooms_count_chats();
+create trigger rooms_begun_with_agent after insert on rooms for each row
+    when (new.status in ('offered', 'active')) execute function rooms_count_chats();
 create trigger rooms_changed_hands after update of status, agent_id on rooms for each row
     when (old.agent_id is distinct from new.agent_id or (old.status in ('offered', 'active')) <> (new.status in ('offered', 'active')))
     execute function rooms_count_chats();
+create trigger rooms_deleted_with_agent after delete on rooms for each row
+    when (old.status in ('offered', 'active')) execute function rooms_count_chats();
+
+alter table agents add column chats integer not null default 0;
+update agents a
+set chats = (
+    select count(*)
+    from rooms r
+    where r.tenant_id = a.tenant_id and r.agent_id = a.user_id and r.status in ('offered', 'active'));
 
 -- Closed rooms that still hold a seat, by whose it is.
 create index rooms_wrapping_up on rooms (tenant_id, agent_id) where seat_until is not null;
