@@ -256,6 +256,7 @@ impl<'a> Looked<'a> {
         let mut referred: BTreeMap<(TenantId, RoomId), serde_json::Value> = BTreeMap::new();
         let mut files: Vec<NewFile> = Vec::new();
         let mut unhandled: BTreeSet<(TenantId, RoomId)> = BTreeSet::new();
+        let mut returned = Vec::new();
         for (it, referral) in std::mem::take(fresh) {
             let talk = talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
             let (mut content, field) = shared::recognise(tx, it, talk.contact).await?;
@@ -270,6 +271,9 @@ impl<'a> Looked<'a> {
                     room
                 }
                 None => {
+                    if !talk.is_new {
+                        returned.push((it.tenant.0, talk.contact.0));
+                    }
                     let place = &places[&it.widget];
                     let room = open(it, place, talk, referral, now);
                     let open_room = OpenRoom { id: room.id, agent: None, last_seq: 0 };
@@ -312,11 +316,9 @@ impl<'a> Looked<'a> {
         batch.opened.extend(opened.iter().map(|it| it.tenant));
         batch.says = !(told.is_empty() && unhandled.is_empty() && turned_away.is_empty());
         store::receive::insert_rooms(tx, &opened, &decisions::of_opened(&opened), now).await?;
-        // Names and pictures change; a new talk is the time to look. Those of new contacts are asked for anyway.
-        let is_new: HashSet<_> = talks.values().filter(|it| it.is_new).map(|it| it.contact).collect();
-        let returned = opened.iter().filter(|it| !is_new.contains(&it.contact)).map(|it| (it.tenant.0, it.contact.0));
-        let (tenants, writers): (Vec<_>, Vec<_>) = returned.unzip();
-        if !writers.is_empty() {
+        if !returned.is_empty() {
+            // Names and pictures change; a new talk is the time to look. Those of new contacts are asked for anyway.
+            let (tenants, writers): (Vec<_>, Vec<_>) = returned.into_iter().unzip();
             contacts::store::mark_profiles_stale(tx, &tenants, &writers, now - PROFILES_LAST, now).await?;
         }
         let log = news(tx, &opened, &messages, &holders, now).await?;

@@ -90,6 +90,19 @@ async fn whoever_has_a_room_later_is_told_later() {
     .await;
 }
 
+/// Who notes several agents in another order than they are given rooms would wait in a circle.
+#[tokio::test]
+async fn a_stream_opens_while_its_agent_is_being_given_a_room() {
+    story(async |world| {
+        let ben = world.agent("Ben").await.ready().await;
+        let mut giving = chatgate::db::begin(&world.db).await.unwrap();
+        sqlx::query("select from agents for no key update").execute(&mut *giving).await.unwrap();
+        assert_eq!(read(&ben.api, None, 0).await, []);
+        giving.rollback().await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_story_of_a_room_is_told_in_order() {
     story(async |world| {
