@@ -219,21 +219,27 @@ impl<'a> Looked<'a> {
         Ok(Some(batch))
     }
 
-    /// What the batch does to rooms that are there, and to those who wrote.
+    /// What the batch does to rooms that are there, and to those who wrote and are to be noted themselves.
     fn marks(&self) -> (Vec<Touched>, Vec<Wrote>) {
         let (mut touched, mut wrote) = (BTreeMap::new(), BTreeMap::new());
         for (it, _) in &self.fresh {
             let talk = &self.talks[&(it.widget, it.sender.clone())];
-            wrote.entry((it.tenant, talk.contact)).or_insert_with(|| Wrote {
-                tenant: it.tenant,
-                contact: talk.contact,
-                at: talk.wrote_at,
-                ad_message_at: talk.ad_message_at,
-            });
+            if talk.room.is_none() || !talk.is_settled || talk.ad_message_at.is_some() {
+                wrote.entry((it.tenant, talk.contact)).or_insert_with(|| Wrote {
+                    tenant: it.tenant,
+                    contact: talk.contact,
+                    at: talk.wrote_at,
+                    ad_message_at: talk.ad_message_at,
+                });
+            }
             if let Some(found) = &talk.room {
-                let touched = touched.entry((it.tenant, found.id));
-                touched.or_insert_with(|| Touched { tenant: it.tenant, found: found.clone(), received: 0 }).received +=
-                    1;
+                let touched = touched.entry((it.tenant, found.id)).or_insert_with(|| Touched {
+                    tenant: it.tenant,
+                    found: found.clone(),
+                    received: 0,
+                    wrote_at: talk.wrote_at,
+                });
+                touched.received += 1;
             }
         }
         (touched.into_values().collect(), wrote.into_values().collect())
@@ -354,6 +360,7 @@ impl<'a> Looked<'a> {
 struct Talk {
     contact: ContactId,
     is_new: bool,
+    is_settled: bool,
     name: Option<String>,
     room: Option<OpenRoom>,
     wrote_at: Moment,
@@ -370,6 +377,7 @@ impl Talk {
         Self {
             contact: known.id,
             is_new: known.is_new,
+            is_settled: known.is_settled,
             name: known.name,
             room: known.room,
             wrote_at: Moment::UNIX_EPOCH,

@@ -152,9 +152,10 @@ impl LockedRoom {
 pub async fn lock(tx: &mut PgConnection, tenant: TenantId, room: RoomId) -> sqlx::Result<Option<LockedRoom>> {
     let row = sqlx::query!(
         r#"select r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at, r.last_seq, r.tags,
-            r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.plain_only, w.tags_required, c.last_inbound_at, c.ad_message_at,
+            r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.plain_only, w.tags_required,
+            greatest(c.last_inbound_at, r.wrote_at) as last_inbound_at, c.ad_message_at,
             c.thread_owner, c.thread_owner_at,
-            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from greatest(c.last_inbound_at, r.wrote_at)
                 then c.unreachable_error end as unreachable
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
@@ -178,8 +179,8 @@ pub async fn lock_free(
     let rows = sqlx::query!(
         r#"select r.tenant_id, r.id, r.widget_id, r.contact_id, r.status as "status: Status", r.queue_id, r.agent_id, r.offer_expires_at,
             r.last_seq, r.tags, r.opening_sent, r.queued_at, r.accepted_at, w.channel, w.human_agent, w.plain_only, w.tags_required,
-            c.last_inbound_at, c.ad_message_at, c.thread_owner, c.thread_owner_at,
-            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+            greatest(c.last_inbound_at, r.wrote_at) as last_inbound_at, c.ad_message_at, c.thread_owner, c.thread_owner_at,
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from greatest(c.last_inbound_at, r.wrote_at)
                 then c.unreachable_error end as unreachable
         from unnest($1::uuid[], $2::uuid[]) as wanted (tenant_id, id)
         join rooms r on r.tenant_id = wanted.tenant_id and r.id = wanted.id

@@ -87,6 +87,33 @@ async fn a_text_into_an_open_room_is_there_when_it_is_answered() {
 }
 
 #[tokio::test]
+async fn a_window_counts_from_the_last_word_whatever_room_it_went_into() {
+    story(async |world| {
+        let (ben, anna) = (world.agent("Ben").await.ready().await, world.customer("Anna"));
+        anna.says("one").await;
+        let first = ben.takes_next().await;
+        let closes_at = async |room: &Value| ben.room(room).await["window"]["open_until"].clone();
+        let opened = closes_at(&first).await;
+        world.pass(2 * 3600).await;
+        anna.says("two").await;
+        let moved = closes_at(&first).await;
+        assert_ne!(moved, opened);
+        assert_eq!(count(world, "select count(*) from rooms r join contacts c on c.id = r.contact_id where r.wrote_at > c.last_inbound_at").await, 1, "a message into an open room writes nothing of its contact");
+        // One of the hour before comes late, into a room of its own.
+        ben.closes(&first).await;
+        let late = (world.clock.now() - chrono::TimeDelta::hours(1)).timestamp_millis();
+        let mut late_text = text(&anna.psid, "m_late", "one and a half");
+        late_text["timestamp"] = json!(late);
+        post(world, &[late_text]).await;
+        world.settle().await;
+        let second = ben.takes_next().await;
+        assert_ne!(id(&second), id(&first));
+        assert_eq!(closes_at(&second).await, moved);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nobody_overtakes_what_waits() {
     story(async |world| {
         post(world, &[text(PSID, "m_1", "one")]).await;

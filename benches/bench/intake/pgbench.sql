@@ -53,7 +53,7 @@ begin
     values (tenant, gen_random_uuid(), room, widget, seq + 1, 'inbound', 'contact', 'Anna Example',
         '{"kind":"text","text":"Is my order number 12345 on its way? Thank you!"}', 'received',
         'm_' || md5(random()::text) || md5(random()::text), now(), now())
-    on conflict (tenant_id, widget_id, hashtextextended(external_id, 0), hashtextextended(external_id, 1)) where external_id is not null do nothing;
+    on conflict (tenant_id, hashtextextended(external_id, 0), hashtextextended(external_id, uuid_hash_extended(widget_id, 1))) where external_id is not null do nothing;
 
     update rooms r
     set last_seq = seq + 1, unread = unread + 1

@@ -32,7 +32,7 @@ pub async fn lock_ready(tx: &mut PgConnection, messages: &[(&NewItem, &Plain)]) 
         };
     }
     let rows = sqlx::query!(
-        r#"select i.nth as "nth!", w.tenant_id, w.id as widget_id, c.id as contact_id, c.name, r.id as room_id, r.agent_id, r.last_seq
+        r#"select i.nth as "nth!", w.tenant_id, w.id as widget_id, c.id as contact_id, c.name, c.is_settled as "is_settled!", r.id as room_id, r.agent_id, r.last_seq
         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::text[]) with ordinality
             as i (owner, app, page_id, shard, sender, external_id, nth)
         -- The limits are there for their order: one after the other for each message, by key.
@@ -42,7 +42,7 @@ pub async fn lock_ready(tx: &mut PgConnection, messages: &[(&NewItem, &Plain)]) 
             where meta_app_owner = i.owner and meta_app_id = i.app and page_id = i.page_id
             limit 1) as w
         cross join lateral (
-            select id, name
+            select id, name, last_inbound_at is not null and thread_owner is null as is_settled
             from contacts
             where tenant_id = w.tenant_id and widget_id = w.id and sender_id = i.sender and referral is null
             limit 1) as c
@@ -58,7 +58,8 @@ pub async fn lock_ready(tx: &mut PgConnection, messages: &[(&NewItem, &Plain)]) 
                 where tenant_id = w.tenant_id
                   and widget_id = w.id
                   and hashtextextended(external_id, 0) = hashtextextended(i.external_id, 0)
-                  and hashtextextended(external_id, 1) = hashtextextended(i.external_id, 1)
+                  and hashtextextended(external_id, uuid_hash_extended(widget_id, 1))
+                    = hashtextextended(i.external_id, uuid_hash_extended(w.id, 1))
                   and external_id is not null)
               and not exists (
                 select
@@ -78,8 +79,14 @@ pub async fn lock_ready(tx: &mut PgConnection, messages: &[(&NewItem, &Plain)]) 
     .await?;
     let ready = rows.into_iter().filter_map(|it| {
         let room = OpenRoom { id: RoomId(it.room_id), agent: it.agent_id.map(UserId), last_seq: it.last_seq };
-        let contact =
-            Known { id: ContactId(it.contact_id), name: it.name, referral: None, room: Some(room), is_new: false };
+        let contact = Known {
+            id: ContactId(it.contact_id),
+            name: it.name,
+            referral: None,
+            room: Some(room),
+            is_new: false,
+            is_settled: it.is_settled,
+        };
         let ready = Ready { tenant: TenantId(it.tenant_id), widget: WidgetId(it.widget_id), contact };
         Some((usize::try_from(it.nth - 1).ok()?, ready))
     });

@@ -110,7 +110,7 @@ pub async fn mark_queued(
     Ok(done.rows_affected() == 1)
 }
 
-/// The room is over. Its last holder stays written on it.
+/// The room is over. Its last holder stays written on it; when its contact wrote last is known of the contact from now on.
 pub async fn mark_closed(
     tx: &mut PgConnection,
     tenant: TenantId,
@@ -120,9 +120,15 @@ pub async fn mark_closed(
     now: Moment,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update rooms
-        set status = 'closed', close_reason = $3, closed_at = $4, offer_expires_at = null, agent_id = $5, is_held = false
-        where tenant_id = $1 and id = $2",
+        "with closed as (
+            update rooms
+            set status = 'closed', close_reason = $3, closed_at = $4, offer_expires_at = null, agent_id = $5, is_held = false
+            where tenant_id = $1 and id = $2
+            returning tenant_id, contact_id, wrote_at)
+        update contacts c
+        set last_inbound_at = greatest(c.last_inbound_at, closed.wrote_at)
+        from closed
+        where c.tenant_id = closed.tenant_id and c.id = closed.contact_id and closed.wrote_at is not null",
         tenant.0,
         room.0,
         reason as _,

@@ -84,9 +84,10 @@ pub async fn lock_due(
         )
         select o.tenant_id, o.room_id, o.seq, o.message_id, o.attempts, o.widget_id, m.content,
             (select p.external_id from messages p where p.tenant_id = m.tenant_id and p.id = m.reply_to) as reply_to,
-            m.author_kind as "author_kind: AuthorKind", c.id as contact_id, c.sender_id, c.last_inbound_at, c.ad_message_at,
+            m.author_kind as "author_kind: AuthorKind", c.id as contact_id, c.sender_id,
+            greatest(c.last_inbound_at, r.wrote_at) as last_inbound_at, c.ad_message_at,
             c.paused_until as person_paused_until,
-            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from c.last_inbound_at
+            case when c.unreachable_since is not null and c.unreachable_inbound_at is not distinct from greatest(c.last_inbound_at, r.wrote_at)
                 then c.unreachable_error end as unreachable,
             greatest(w.paused_until, a.paused_until) as paused_until,
             w.health_checks @> '[{"name": "sending"}]' as "is_in_trouble!",

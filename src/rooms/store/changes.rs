@@ -30,7 +30,7 @@ pub async fn lock_message(
         where tenant_id = $1
           and widget_id = $2
           and hashtextextended(external_id, 0) = hashtextextended($3, 0)
-          and hashtextextended(external_id, 1) = hashtextextended($3, 1)
+          and hashtextextended(external_id, uuid_hash_extended(widget_id, 1)) = hashtextextended($3, uuid_hash_extended($2, 1))
           and external_id = $3
         for update"#,
         tenant.0,

@@ -114,7 +114,8 @@ pub async fn mark_receipt(
               on m.tenant_id = $1
              and m.widget_id = $2
              and hashtextextended(m.external_id, 0) = hashtextextended(wanted.external_id, 0)
-             and hashtextextended(m.external_id, 1) = hashtextextended(wanted.external_id, 1)
+             and hashtextextended(m.external_id, uuid_hash_extended(m.widget_id, 1))
+                 = hashtextextended(wanted.external_id, uuid_hash_extended($2, 1))
              and m.external_id = wanted.external_id
         ), theirs as (
             select m.tenant_id, m.id, coalesce(m.external_at, m.sent_at) as at, m.status in ('queued', 'uncertain') as is_open

@@ -49,6 +49,8 @@ pub struct Known {
     pub room: Option<OpenRoom>,
     /// Made by this transaction.
     pub is_new: bool,
+    /// They have written before, and nothing is noted of them that their next message would end.
+    pub is_settled: bool,
 }
 
 /// What is stored already of all this.
@@ -58,14 +60,16 @@ pub struct Known {
 pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Result<Stored> {
     let rows = sqlx::query!(
         r#"select w.nth as "nth!", m.id as "message_id?", m.room_id as "message_room_id?", e.external_id is not null as "is_early!",
-            c.id as "contact_id?", c.name, c.referral, c.referral_at, r.id as "room_id?", r.agent_id as "agent_id?",
+            c.id as "contact_id?", c.name, c.referral, c.referral_at,
+            coalesce(c.last_inbound_at is not null and c.referral is null and c.thread_owner is null, false) as "is_settled!", r.id as "room_id?", r.agent_id as "agent_id?",
             r.last_seq as "last_seq?"
         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) with ordinality as w (tenant_id, widget_id, external_id, sender_id, nth)
         left join messages m
           on m.tenant_id = w.tenant_id
          and m.widget_id = w.widget_id
          and hashtextextended(m.external_id, 0) = hashtextextended(w.external_id, 0)
-         and hashtextextended(m.external_id, 1) = hashtextextended(w.external_id, 1)
+         and hashtextextended(m.external_id, uuid_hash_extended(m.widget_id, 1))
+             = hashtextextended(w.external_id, uuid_hash_extended(w.widget_id, 1))
          and m.external_id = w.external_id
         left join lateral (
             select external_id
@@ -96,7 +100,8 @@ pub async fn look_up(tx: &mut PgConnection, wanted: &[Wanted<'_>]) -> sqlx::Resu
             let room = it.room_id.zip(it.last_seq);
             let room = room.map(|(id, last_seq)| OpenRoom { id: RoomId(id), agent: it.agent_id.map(UserId), last_seq });
             let referral = it.referral.zip(it.referral_at);
-            stored.contacts.insert(key(wanted.sender), Known { id, name: it.name, referral, room, is_new: false });
+            let known = Known { id, name: it.name, referral, room, is_new: false, is_settled: it.is_settled };
+            stored.contacts.insert(key(wanted.sender), known);
         }
     }
     Ok(stored)
@@ -150,7 +155,8 @@ async fn insert_contacts(
     .fetch_all(&mut *tx)
     .await?;
     let made = rows.into_iter().map(|it| {
-        let known = Known { id: ContactId(it.id), name: None, referral: None, room: None, is_new: true };
+        let id = ContactId(it.id);
+        let known = Known { id, name: None, referral: None, room: None, is_new: true, is_settled: false };
         ((WidgetId(it.widget_id), it.sender_id), known)
     });
     let mut known: HashMap<_, _> = made.collect();
@@ -308,6 +314,8 @@ pub struct Touched {
     pub found: OpenRoom,
     /// Messages it gets, all from its contact.
     pub received: i32,
+    /// When the contact wrote the last of them.
+    pub wrote_at: Moment,
 }
 
 /// What a contact's messages of a batch did.
@@ -321,11 +329,11 @@ pub struct Wrote {
 }
 
 /// Stores what a batch brings, in one statement: moves `last_seq` and `unread` of the rooms that get messages, notes that their contacts
-/// wait, stores messages and events. False if a room has been written into, handed over or closed since it was found; its messages have
+/// wrote and wait, stores messages and events. False if a room has been written into, handed over or closed since it was found; its messages have
 /// the wrong numbers then, and the transaction must not be committed.
 ///
 /// That contacts wrote opens their windows, takes up where they came from, and shows that we may answer them (Meta sends an app only
-/// what belongs to it).
+/// what belongs to it). `wrote` are those of whom this has to be noted: the rest is in their rooms.
 pub async fn write(
     tx: &mut PgConnection,
     rooms: &[Touched],
@@ -343,8 +351,10 @@ pub async fn write(
         r#"with moved as (
             update rooms r
             set last_seq = r.last_seq + t.received, unread = r.unread + t.received,
+                wrote_at = greatest(r.wrote_at, t.wrote_at),
                 unanswered_since = coalesce(r.unanswered_since, $1), answered_at = null, reminded_at = null
-            from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::integer[]) as t (tenant_id, id, agent_id, last_seq, received)
+            from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::integer[], $32::timestamptz[])
+                as t (tenant_id, id, agent_id, last_seq, received, wrote_at)
             where r.tenant_id = t.tenant_id and r.id = t.id and r.last_seq = t.last_seq and r.agent_id is not distinct from t.agent_id
               and r.status <> 'closed'
             returning r.id
@@ -402,6 +412,7 @@ pub async fn write(
         column!(events, |it| it.agent.map(|id| id.0)) as &[Option<Uuid>],
         column!(events, |it| it.former_agent.map(|id| id.0)) as &[Option<Uuid>],
         column!(events, |it| it.data.get()) as &[&str],
+        column!(rooms, |it| it.wrote_at),
     )
     .fetch_one(tx)
     .await?;

@@ -30,7 +30,14 @@ pub async fn find_contact(
     )
     .fetch_optional(tx)
     .await?;
-    Ok(row.map(|it| Known { id: ContactId(it.id), name: it.name, referral: None, room: None, is_new: false }))
+    Ok(row.map(|it| Known {
+        id: ContactId(it.id),
+        name: it.name,
+        referral: None,
+        room: None,
+        is_new: false,
+        is_settled: false,
+    }))
 }
 
 /// The newest room of a contact, open or not, with its agent.

@@ -37,7 +37,8 @@ pub async fn list_views(
             r.close_reason as "close_reason: CloseReason", r.opened_at, r.queued_at, r.accepted_at, r.closed_at, r.offer_expires_at,
             r.agent_id, u.name as "agent_name?", r.queue_id, q.name as "queue_name?",
             w.id as widget_id, w.name as widget_name, w.channel, w.color, w.human_agent,
-            c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id, c.last_inbound_at, c.ad_message_at,
+            c.id as contact_id, c.name as contact_name, c.first_name, c.picture_url, c.email, c.phone, c.sender_id,
+            greatest(c.last_inbound_at, r.wrote_at) as last_inbound_at, c.ad_message_at,
             c.thread_owner, c.thread_owner_at,
             r.agent_silent_at
         from unnest($1::uuid[], $2::uuid[]) with ordinality as wanted (tenant_id, id, nth)

@@ -24,7 +24,7 @@ pub struct WindowLook {
 /// The database's, as everywhere in this file.
 pub async fn lock_window_looks(tx: &mut PgConnection, now: Moment, limit: i64) -> sqlx::Result<Vec<WindowLook>> {
     let rows = sqlx::query!(
-        "select r.tenant_id, r.id, w.channel, w.human_agent, c.last_inbound_at, c.ad_message_at
+        "select r.tenant_id, r.id, w.channel, w.human_agent, greatest(c.last_inbound_at, r.wrote_at) as last_inbound_at, c.ad_message_at
         from rooms r
         join widgets w on w.tenant_id = r.tenant_id and w.id = r.widget_id
         join contacts c on c.tenant_id = r.tenant_id and c.id = r.contact_id
