@@ -6,7 +6,6 @@ pub mod ledger;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use axum::Router;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -21,7 +20,7 @@ use crate::{
         partitions, statistics,
     },
     http::{
-        self, App,
+        App, Doors,
         serve::{Bounds, serve},
     },
     intake::{
@@ -280,11 +279,6 @@ impl Gateway {
         });
     }
 
-    /// The doors.
-    pub fn router(&self) -> Router {
-        http::build(&self.app)
-    }
-
     /// Serves until `stop` is cancelled: takes nothing new in, lets requests end, sends the workers home.
     pub async fn serve(self, listener: TcpListener, stop: tokio_util::sync::CancellationToken) {
         let drain = Duration::from_secs(self.app.settings.http.drain_s.into());
@@ -299,7 +293,7 @@ impl Gateway {
             connections: self.app.settings.http.max_connections as usize,
             patience: Duration::from_secs(self.app.settings.http.patience_s.into()),
         };
-        let serving = serve(listener, self.router(), bounds, stop.clone());
+        let serving = serve(listener, Doors::open(&self.app), bounds, stop.clone());
         tokio::pin!(serving);
         tokio::select! {
             () = &mut serving => {}

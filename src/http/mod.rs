@@ -41,12 +41,20 @@ pub mod widgets;
 
 pub use tenants::create_tenant;
 
-use std::{ops::Deref, sync::Arc};
+use std::{net::SocketAddr, ops::Deref, sync::Arc};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, DefaultBodyLimit, Request},
+    middleware,
+    response::Response,
+    routing::get,
+};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgPool;
+use tower::ServiceExt;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
     routes,
@@ -54,6 +62,7 @@ use utoipa_axum::{
 
 use access::Access;
 use problem::Problem;
+use serve::Paced;
 
 use crate::{
     channels::messenger::send::SenderAction,
@@ -366,8 +375,31 @@ pub fn openapi() -> serde_json::Value {
     describe::whole(router.into_openapi())
 }
 
-/// The doors, open.
-pub fn build(app: &App) -> Router {
+/// The doors, open. Cheap to clone.
+#[derive(Clone)]
+pub struct Doors {
+    app: App,
+    router: Router,
+}
+
+impl Doors {
+    /// All of them.
+    pub fn open(app: &App) -> Self {
+        Self { app: app.clone(), router: build(app) }
+    }
+
+    /// Answers a request that came from `peer`.
+    pub async fn answer(&self, mut request: Request<Paced>, peer: SocketAddr) -> Response {
+        if let Some(key) = webhooks::posted_to(&request).map(str::to_owned) {
+            return webhooks::receive_directly(&self.app, &key, request).await;
+        }
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let Ok(response) = self.router.clone().oneshot(request.map(Body::new)).await;
+        response
+    }
+}
+
+fn build(app: &App) -> Router {
     let mut router = OpenApiRouter::new();
     for Door { access, routes: (schemas, paths, methods) } in doors() {
         let layer = middleware::from_fn_with_state((app.clone(), access), access::layer);

@@ -1,11 +1,16 @@
 //! Every request has an id: the caller's if it is a sane one, else ours. It is in the answer, in problems and in every log line.
 
-use axum::{extract::Request, http::HeaderValue, middleware::Next, response::Response};
+use axum::{
+    extract::Request,
+    http::{HeaderValue, Method},
+    middleware::Next,
+    response::Response,
+};
 use tracing::Instrument;
 
 /// Longest request id that is taken over from a caller, in characters.
 const MAX_LENGTH: usize = 128;
-const HEADER: &str = "x-request-id";
+pub(super) const HEADER: &str = "x-request-id";
 
 tokio::task_local! {
     static CURRENT: String;
@@ -17,14 +22,26 @@ pub fn current() -> String {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
-/// Gives the request its id, a log span, and the answer its header.
+/// [`with_id`] for whatever comes behind it.
 pub async fn layer(request: Request, next: Next) -> Response {
-    let given = request.headers().get(HEADER).and_then(|it| it.to_str().ok()).filter(|it| is_sane(it));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let given = request.headers().get(HEADER).cloned();
+    with_id(given.as_ref(), &method, &path, next.run(request)).await
+}
+
+/// Gives a request its id, a log span, and its answer the header.
+pub async fn with_id(
+    given: Option<&HeaderValue>,
+    method: &Method,
+    path: &str,
+    answer: impl Future<Output = Response>,
+) -> Response {
+    let given = given.and_then(|it| it.to_str().ok()).filter(|it| is_sane(it));
     let id = given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
     // The path only: the query may carry a verify token.
-    let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = %shown(request.uri().path()));
+    let span = tracing::info_span!("request", request.id = %id, %method, path = %shown(path));
     let header = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unknown"));
-    let mut response = CURRENT.scope(id, next.run(request)).instrument(span).await;
+    let mut response = CURRENT.scope(id, answer).instrument(span).await;
     response.headers_mut().insert(HEADER, header);
     response
 }

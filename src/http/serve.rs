@@ -1,6 +1,7 @@
 //! The listener, with limits: a silent or slow caller costs a bounded time, and many callers a bounded number of connections.
 
 use std::{
+    convert::Infallible,
     io::{self, ErrorKind},
     net::SocketAddr,
     pin::Pin,
@@ -9,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes, HttpBody},
-    extract::ConnectInfo,
-};
+use axum::body::{Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -26,8 +23,9 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 use tracing::{debug, warn};
+
+use super::Doors;
 
 /// Bytes that a connection may keep of what came and was not asked for yet; also the limit of a request's headers.
 const MOST_BUFFERED: usize = 64 * 1024;
@@ -61,7 +59,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop` is cancelled, and then until the requests under way have ended.
-pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, doors: Doors, bounds: Bounds, stop: CancellationToken) {
     let seats = Arc::new(Semaphore::new(bounds.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -79,9 +77,9 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             },
             () = stop.cancelled() => break,
         };
-        let (router, watcher) = (router.clone(), graceful.watcher());
+        let (doors, watcher) = (doors.clone(), graceful.watcher());
         tokio::spawn(async move {
-            attend(stream, peer, router, bounds.patience, watcher).await;
+            attend(stream, peer, doors, bounds.patience, watcher).await;
             drop(seat);
         });
     }
@@ -99,15 +97,14 @@ async fn rest(error: &io::Error) {
 }
 
 /// Answers one connection's requests.
-async fn attend(stream: TcpStream, peer: SocketAddr, router: Router, patience: Duration, watcher: Watcher) {
+async fn attend(stream: TcpStream, peer: SocketAddr, doors: Doors, patience: Duration, watcher: Watcher) {
     // Small answers should not wait for more.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "a connection has no nodelay");
     }
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(|body| Body::new(Paced::new(Body::new(body), patience)));
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+        let (doors, request) = (doors.clone(), request.map(|body| Paced::new(body, patience)));
+        async move { Ok::<_, Infallible>(doors.answer(request, peer).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -145,15 +142,15 @@ impl Pace {
 }
 
 /// A body that fails when it comes too slowly, so that half-sent ones do not stay for ever.
-struct Paced {
-    body: Body,
+pub struct Paced {
+    body: Incoming,
     pace: Pace,
     /// Begins with the first wait: most bodies are there at once.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Paced {
-    fn new(body: Body, patience: Duration) -> Self {
+    fn new(body: Incoming, patience: Duration) -> Self {
         Self { body, pace: Pace::new(patience, Instant::now()), alarm: None }
     }
 }
@@ -172,7 +169,7 @@ impl HttpBody for Paced {
             {
                 self.pace.came(bytes.len(), Instant::now());
             }
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|it| it.map_err(axum::Error::new)));
         }
         let until = self.pace.until;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));

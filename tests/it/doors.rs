@@ -239,3 +239,27 @@ async fn bad_input_names_the_field() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn metas_door_keeps_to_what_all_doors_do() {
+    story(async |world| {
+        let nobody = Api::new(&world.base, None);
+        // As we make keys, and with signs that only the router takes apart.
+        for key in ["unknown", "un%6bnown", "a%2fb", "a.b"] {
+            let path = format!("/webhooks/messenger/{key}");
+            let request = nobody.request(Method::POST, &path).header("x-request-id", "mine-1").body("{}");
+            let answer = nobody.send(request).await;
+            assert_eq!(answer.headers["x-request-id"], "mine-1");
+            assert_eq!(answer.body["instance"], "mine-1");
+            assert_eq!(answer.problem(404), "not-found", "{key}");
+        }
+        for path in ["/webhooks/messenger", "/webhooks/messenger/", "/webhooks/messenger/a/b"] {
+            let answer = nobody.send(nobody.request(Method::POST, path).body("{}")).await;
+            assert!(answer.headers.contains_key("x-request-id"));
+            assert_eq!(answer.problem(404), "not-found", "{path}");
+        }
+        let request = nobody.request(Method::PUT, "/webhooks/messenger/unknown").body("{}");
+        assert_eq!(nobody.send(request).await.problem(405), "method-not-allowed");
+    })
+    .await;
+}
