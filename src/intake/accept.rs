@@ -4,9 +4,13 @@
 //! if that fails the items are written down alone.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -65,6 +69,8 @@ const FLOOD_PATIENCE: Duration = Duration::from_millis(500);
 const WORTH_A_WRITE: usize = 16;
 /// Items that may go the short way together. More are promised sooner than they could be applied, and applied better in larger sets.
 const MOST_AT_ONCE: usize = 256;
+/// So do those of a webhook with more items than this; what they say is not looked at before it has to be.
+const MOST_IN_ONE: usize = 32;
 /// The door is pressed when so many requests were written together, and the first of them had waited for so long, or when they were more
 /// than may go the short way together: more comes than can be applied. That a flood waits for its turn says nothing.
 const PRESSED_BY: usize = 32;
@@ -103,6 +109,8 @@ pub struct Intake {
     apps: Arc<Mutex<HashMap<String, Kept>>>,
     notes: Arc<Notes>,
     jobs: mpsc::Sender<Job>,
+    /// The writer is pressed: nothing goes the short way.
+    is_pressed: Arc<AtomicBool>,
     memory: Fair<MetaAppId>,
     hasher: RandomState,
 }
@@ -179,12 +187,13 @@ impl Intake {
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let memory = Fair::of(MOST_UNDER_WAY_KIB);
-        let intake =
-            Self { db, bell, seal, clock, apps: Arc::default(), notes, jobs, memory, hasher: RandomState::new() };
+        let (apps, is_pressed, hasher) = (Arc::default(), Arc::<AtomicBool>::default(), RandomState::new());
+        let intake = Self { db, bell, seal, clock, apps, notes, jobs, is_pressed, memory, hasher };
         let db = db::several_apart(&intake.db, WRITES, db::BY_KEY);
         let (bell, clock, notes) = (intake.bell.clone(), intake.clock.clone(), Arc::clone(&intake.notes));
-        let familiar = Mutex::default();
-        crew.spawn(Arc::new(Writer { db, bell, clock, strands, notes, familiar }).run(waiting, crew.stop_token()));
+        let (familiar, is_pressed) = (Mutex::default(), Arc::clone(&intake.is_pressed));
+        let writer = Writer { db, bell, clock, strands, notes, familiar, is_pressed };
+        crew.spawn(Arc::new(writer).run(waiting, crew.stop_token()));
         let (apps, mut changes, stop) = (Arc::clone(&intake.apps), intake.bell.waiter(Work::Config), crew.stop_token());
         crew.spawn(async move {
             loop {
@@ -240,7 +249,7 @@ impl Intake {
         share.grow(0)?;
         let app = self.check(key, signature, &body).await?;
         let now = self.clock.now();
-        let items = items(&app, &body, now);
+        let items = items(&app, &body, self.is_pressed.load(Ordering::Relaxed), now);
         drop(body);
         let (done, answer) = oneshot::channel();
         let whose = match items.first() {
@@ -328,8 +337,8 @@ impl Intake {
     }
 }
 
-fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
-    let new = |lane: Lane, page_id: String, sender: String, kind: String, raw: Vec<u8>| NewItem {
+fn items(app: &Keys, body: &[u8], is_pressed: bool, now: Moment) -> Vec<NewItem> {
+    let new = |lane: Lane, page_id: String, sender: String, kind: Cow<'static, str>, raw: Vec<u8>| NewItem {
         // Their order is `seq`; [`ItemId::fresh`] would put ids into the future after a clock that was set back.
         id: ItemId(ids::at(now)),
         owner: app.owner,
@@ -347,21 +356,21 @@ fn items(app: &Keys, body: &[u8], now: Moment) -> Vec<NewItem> {
         plain: None,
     };
     let Ok(split) = envelope::split(body) else {
-        let item = new(Lane::Entry, String::new(), String::new(), "unreadable".to_owned(), body.to_vec());
+        let item = new(Lane::Entry, String::new(), String::new(), "unreadable".into(), body.to_vec());
         return vec![NewItem { state: Some("parked"), outcome: Some("not a JSON object"), ..item }];
     };
+    let may_be_short = !is_pressed && split.len() <= MOST_IN_ONE;
     let items = split.into_iter().map(|it| {
-        let is_ours = it.object == "page";
         let is_direct = it.channel == Lane::Messaging;
         let item = new(it.channel, it.page_id, it.sender, it.kind, it.raw.into_string().into_bytes());
-        let (state, outcome) = match (is_ours, is_direct) {
+        let (state, outcome) = match (it.object == "page", is_direct) {
             (true, true) => (None, None),
             (true, false) if it.channel == Lane::Standby => (Some("ignored"), Some("observed")),
             (true, false) => (Some("ignored"), Some("kept")),
             (false, _) => (Some("ignored"), Some(OTHER_OBJECT)),
         };
         let item = NewItem { state, outcome, entry_time: it.entry_time, ..item };
-        NewItem { plain: short::plain(&item), ..item }
+        NewItem { plain: if may_be_short { short::plain(&item).map(Box::new) } else { None }, ..item }
     });
     items.collect()
 }
@@ -385,6 +394,7 @@ struct Writer {
     strands: Strands,
     notes: Arc<Notes>,
     familiar: Mutex<Familiar>,
+    is_pressed: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -446,6 +456,7 @@ impl Writer {
                         flood_at = Some(now + FLOOD_RESTS * (now - began));
                     }
                     is_pressed = jobs > MOST_AT_ONCE || (jobs >= PRESSED_BY && !floods && now - first >= is_late);
+                    self.is_pressed.store(is_pressed, Ordering::Relaxed);
                     if is_pressed {
                         self.strands.hold_back(now, now + HOLD_BACK);
                     }

@@ -39,14 +39,14 @@ pub struct NewItem {
     pub lane: &'static str,
     pub page_id: String,
     pub sender: String,
-    pub kind: String,
+    pub kind: std::borrow::Cow<'static, str>,
     pub state: Option<&'static str>,
     pub outcome: Option<&'static str>,
     pub raw: Vec<u8>,
     pub entry_time: Option<i64>,
     pub received_at: crate::clock::Moment,
     /// What it says, if it is a message of which there is no more to be said: it may go the short way.
-    pub plain: Option<Plain>,
+    pub plain: Option<Box<Plain>>,
 }
 
 /// A message that is nothing but text.

@@ -44,7 +44,7 @@ pub(super) fn plain(item: &NewItem) -> Option<Plain> {
 /// The database's; nothing is stored then.
 pub(super) async fn write(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::Result<Written> {
     let mut tx = db::begin(db).await?;
-    let plain: Vec<_> = items.iter().filter_map(|it| Some((it, it.plain.as_ref()?))).collect();
+    let plain: Vec<_> = items.iter().filter_map(|it| Some((it, it.plain.as_deref()?))).collect();
     let ready = store::short::lock_ready(&mut tx, &plain).await?;
     let ready = ready.into_iter().map(|(nth, ready)| (plain[nth].0.id, ready)).collect();
     let (messages, contacts) = in_order(items, ready);
@@ -70,7 +70,7 @@ fn in_order(items: &[NewItem], mut ready: HashMap<ItemId, Ready>) -> (Vec<Inboun
         let who = (item.app, &*item.page_id, &*item.sender);
         let may =
             |plain: &&Plain| !late.contains(&who) && !seen.contains(&(item.app, &*item.page_id, &*plain.external_id));
-        let found = item.plain.as_ref().filter(|it| may(it)).and_then(|it| Some((it, ready.remove(&item.id)?)));
+        let found = item.plain.as_deref().filter(|it| may(it)).and_then(|it| Some((it, ready.remove(&item.id)?)));
         let Some((plain, Ready { tenant, widget, contact })) = found else {
             late.insert(who);
             continue;

@@ -137,7 +137,7 @@ fn our_own_examples_are_read_as_they_say() {
     for (name, body) in files {
         let expected_kind = name.trim_end_matches(".json").split('-').next().unwrap_or_default();
         let items = split(body.as_bytes()).expect("an object");
-        assert_eq!(items.iter().map(|it| it.kind.as_str()).collect::<Vec<_>>(), [expected_kind], "{name}");
+        assert_eq!(items.iter().map(|it| &*it.kind).collect::<Vec<_>>(), [expected_kind], "{name}");
         let event = read(&items[0]);
         let what = notes_of(&items[0], &event)["what"].clone();
         let expected = match expected_kind {

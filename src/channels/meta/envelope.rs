@@ -12,7 +12,7 @@ const MOST_ITEMS: usize = 20_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The body's `object`: `page`, `instagram` …; empty if it has none.
-    pub object: String,
+    pub object: Cow<'static, str>,
     /// Which list of the entry it stood in.
     pub channel: Lane,
     /// The page it is about; empty if nothing says so.
@@ -20,7 +20,7 @@ pub struct Item {
     /// The person it is about (a PSID or a `user_ref`); empty if nobody.
     pub sender: String,
     /// What it is, for counting: `message`, `echo`, `standby.message`, `change.feed`, `empty`, `malformed`, `unknown` …
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The entry's `time` as it came: milliseconds, or seconds for changes.
     pub entry_time: Option<i64>,
     /// Its JSON text, with NUL and lone surrogates replaced, otherwise as it came.
@@ -76,8 +76,12 @@ pub fn split(raw_body: &[u8]) -> Result<Vec<Item>, Unreadable> {
     let text = String::from_utf8_lossy(raw_body);
     let text = clean(text.trim_start_matches('\u{feff}'));
     let body = members(&text).ok_or(Unreadable)?;
-    let object = member(&body, "object").and_then(word).unwrap_or_default();
-    let whole = |kind| Entry::default().item(&object, Lane::Entry, kind, text.trim());
+    let object = match member(&body, "object").and_then(word).unwrap_or_default() {
+        // Copied into each item.
+        page if page == "page" => Cow::Borrowed("page"),
+        other => Cow::Owned(other),
+    };
+    let whole = |kind| Entry::of(object.clone()).item(Lane::Entry, kind, text.trim());
 
     let Some(entries) = member(&body, "entry") else { return Ok(vec![whole("empty")]) };
     let Some(entries) = elements(entries) else { return Ok(vec![whole("malformed")]) };
@@ -86,7 +90,7 @@ pub fn split(raw_body: &[u8]) -> Result<Vec<Item>, Unreadable> {
     }
     let mut items = Vec::with_capacity(entries.len());
     for entry in entries {
-        split_entry(&object, entry, &mut items);
+        split_entry(object.clone(), entry, &mut items);
         if items.len() > MOST_ITEMS {
             return Ok(vec![whole("malformed")]);
         }
@@ -97,70 +101,82 @@ pub fn split(raw_body: &[u8]) -> Result<Vec<Item>, Unreadable> {
 /// What the items of one entry have in common.
 #[derive(Default)]
 struct Entry {
+    object: Cow<'static, str>,
     id: Option<String>,
     time: Option<i64>,
 }
 
 impl Entry {
-    fn item(&self, object: &str, channel: Lane, kind: impl Into<String>, raw: &str) -> Item {
-        Item {
-            object: object.to_owned(),
-            channel,
-            page_id: self.id.clone().unwrap_or_default(),
-            sender: String::new(),
-            kind: kind.into(),
-            entry_time: self.time,
-            raw: raw.into(),
-        }
+    fn of(object: Cow<'static, str>) -> Self {
+        Self { object, ..Self::default() }
+    }
+
+    fn item(&self, channel: Lane, kind: impl Into<Cow<'static, str>>, raw: &str) -> Item {
+        self.item_of((self.id.clone().unwrap_or_default(), String::new()), channel, kind, raw)
+    }
+
+    fn item_of(
+        &self,
+        (page_id, sender): (String, String),
+        channel: Lane,
+        kind: impl Into<Cow<'static, str>>,
+        raw: &str,
+    ) -> Item {
+        let (object, entry_time) = (self.object.clone(), self.time);
+        Item { object, channel, page_id, sender, kind: kind.into(), entry_time, raw: raw.into() }
     }
 }
 
-fn split_entry(object: &str, raw: &str, items: &mut Vec<Item>) {
+fn split_entry(object: Cow<'static, str>, raw: &str, items: &mut Vec<Item>) {
     let Some(fields) = members(raw) else {
-        items.push(Entry::default().item(object, Lane::Entry, "malformed", raw));
+        items.push(Entry::of(object).item(Lane::Entry, "malformed", raw));
         return;
     };
     let entry = Entry {
         id: member(&fields, "id").and_then(word),
         time: member(&fields, "time").and_then(word).and_then(|time| whole_number(&time)),
+        ..Entry::of(object)
     };
     let before = items.len();
     for (lane, name) in [(Lane::Messaging, "messaging"), (Lane::Standby, "standby"), (Lane::Changes, "changes")] {
         let Some(list) = member(&fields, name) else { continue };
         // Meta never sends a bare object here, so nobody may act on it; it is kept as the entry's.
         let Some(list) = elements(list) else {
-            items.push(entry.item(object, Lane::Entry, "malformed", list));
+            items.push(entry.item(Lane::Entry, "malformed", list));
             continue;
         };
         items.extend(list.into_iter().map(|raw| match lane {
-            Lane::Changes => change(&entry, object, raw),
-            _ => event(&entry, object, lane, raw),
+            Lane::Changes => change(&entry, raw),
+            _ => event(&entry, lane, raw),
         }));
     }
     if items.len() == before {
         let is_known = |key: &str| matches!(key, "id" | "time" | "uid" | "messaging" | "standby" | "changes");
         let kind = if fields.iter().all(|(key, _)| is_known(key)) { "empty" } else { "unknown" };
-        items.push(entry.item(object, Lane::Entry, kind, raw));
+        items.push(entry.item(Lane::Entry, kind, raw));
     }
 }
 
 /// An element of `messaging` or `standby`.
-fn event(entry: &Entry, object: &str, lane: Lane, raw: &str) -> Item {
-    let prefix = if lane == Lane::Standby { "standby." } else { "" };
-    let Some(fields) = members(raw) else { return entry.item(object, lane, format!("{prefix}malformed"), raw) };
+fn event(entry: &Entry, lane: Lane, raw: &str) -> Item {
+    let in_lane = |kind: &'static str| match lane {
+        Lane::Standby => Cow::Owned(format!("standby.{kind}")),
+        _ => Cow::Borrowed(kind),
+    };
+    let Some(fields) = members(raw) else { return entry.item(lane, in_lane("malformed"), raw) };
     let kind = kind_of(&fields);
-    let (page_id, sender) = parties(entry.id.as_deref(), kind == "echo", &fields);
-    Item { page_id, sender, ..entry.item(object, lane, format!("{prefix}{kind}"), raw) }
+    let parties = parties(entry.id.as_deref(), kind == "echo", &fields);
+    entry.item_of(parties, lane, in_lane(kind), raw)
 }
 
 /// An element of `changes`. Its people are not PSIDs, except those of labels.
-fn change(entry: &Entry, object: &str, raw: &str) -> Item {
-    let Some(fields) = members(raw) else { return entry.item(object, Lane::Changes, "malformed", raw) };
+fn change(entry: &Entry, raw: &str) -> Item {
+    let Some(fields) = members(raw) else { return entry.item(Lane::Changes, "malformed", raw) };
     let field = member(&fields, "field").and_then(word).unwrap_or_default();
     let is_plain = (1..=40).contains(&field.len()) && field.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
-    let kind = if is_plain { format!("change.{field}") } else { "change.unknown".to_owned() };
+    let kind = if is_plain { Cow::Owned(format!("change.{field}")) } else { Cow::Borrowed("change.unknown") };
     let person = (field == "inbox_labels").then(|| id_in(member(&members(member(&fields, "value")?)?, "user")?, "id"));
-    Item { sender: person.flatten().unwrap_or_default(), ..entry.item(object, Lane::Changes, kind, raw) }
+    Item { sender: person.flatten().unwrap_or_default(), ..entry.item(Lane::Changes, kind, raw) }
 }
 
 /// Keys that tell what an event is, the telling ones first: a postback may carry a referral beside it.
@@ -388,7 +404,7 @@ mod tests {
         let body = r#"{"entry":[{"id":"1","time":"1763630102500","messaging":[ {"message" : {"text":"\u00e4\/\u0000\ud83d"}} ]}],"object":"page"}"#;
         let items = split(body.as_bytes()).expect("JSON");
         assert_eq!(&*items[0].raw, r#"{"message" : {"text":"\u00e4\/\ufffd\ufffd"}}"#);
-        assert_eq!((items[0].entry_time, items[0].object.as_str()), (Some(1_763_630_102_500), "page"));
+        assert_eq!((items[0].entry_time, &*items[0].object), (Some(1_763_630_102_500), "page"));
         let items = split(b"{\"entry\":[{\"id\":\"\xff\",\"time\":1e3}]}").expect("JSON but for one letter");
         assert_eq!((items[0].entry_time, items[0].page_id.as_str()), (Some(1000), "\u{fffd}"));
     }

@@ -115,7 +115,11 @@ pub(crate) fn member<'a>(members: &[(Cow<'a, str>, &'a str)], name: &str) -> Opt
 /// A string's text, or a number's digits; ids come as either.
 pub(crate) fn word(text: &str) -> Option<String> {
     match text.as_bytes().first()? {
-        b'"' => serde_json::from_str(text).ok(),
+        // Most have nothing escaped in them.
+        b'"' => match text.get(1..text.len() - 1).filter(|it| !it.contains('\\')) {
+            Some(plain) => Some(plain.to_owned()),
+            None => serde_json::from_str(text).ok(),
+        },
         b'-' | b'0'..=b'9' => Some(text.to_owned()),
         _ => None,
     }
