@@ -30,7 +30,10 @@ use super::{
     meter,
     notes::Notes,
     shard, short,
-    store::{self, Written},
+    store::{
+        self,
+        accept::{Written, insert_items},
+    },
     strands::Strands,
 };
 use crate::{
@@ -46,6 +49,7 @@ use crate::{
     },
     fair::{Fair, Portion},
     ids::{self, ItemId, MetaAppId, TenantId},
+    rooms::receive::IntoRooms,
     seal::SealKey,
     secret::Secret,
 };
@@ -513,8 +517,9 @@ impl Writer {
     /// Writes items down; under pressure only that.
     async fn store(&self, items: &[NewItem], is_pressed: bool) -> sqlx::Result<Written> {
         let now = self.clock.now();
+        let mut connection = self.db.acquire().await?;
         if !is_pressed && items.len() <= MOST_AT_ONCE && items.iter().any(|it| it.plain.is_some()) {
-            match short::write(&self.db, items, now).await {
+            match short::write(&mut connection, items, now).await {
                 // Whatever was in the way: the promise does not depend on it, and applying knows what to do.
                 Err(sqlx::Error::Database(error)) => {
                     warn!(error = %error, "messages go the long way: {error}");
@@ -522,7 +527,6 @@ impl Writer {
                 done => return done,
             }
         }
-        let mut connection = self.db.acquire().await?;
-        store::insert_items(&mut connection, items, &BTreeSet::new(), now).await
+        insert_items(&mut connection, items, &IntoRooms::default(), &HashMap::new(), now).await
     }
 }

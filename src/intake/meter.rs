@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use super::{
     NewItem,
-    store::{self, Done, Pending, Settled},
+    store::{self, Done, Pending, accept::Settled},
 };
 use crate::{
     channels::meta::envelope::kind_label,

@@ -1,21 +1,20 @@
 //! The short way: what most webhooks bring, text of a contact whose room is open and of whom nothing else waits, is put into the room by
-//! the transaction that promises it. Everything else is promised first and applied afterwards, and so is this if anything is in its way.
+//! the statement that promises it. Everything else is promised first and applied afterwards, and so is this if anything is in its way.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::{
     NewItem, Plain, meter,
-    store::{self, Written, short::Ready},
+    store::accept::{Ready, Written, find_ready, insert_items},
 };
 use crate::{
     channels::{Content, Event, What, messenger::normalize::normalize, meta::envelope::Lane},
     clock::Moment,
-    db,
-    ids::{ItemId, MessageId, TenantId},
+    ids::{ItemId, MessageId},
     rooms::{
-        receive::{self, Inbound, Looked},
+        receive::{self, Inbound},
         shared,
     },
 };
@@ -42,23 +41,16 @@ pub(super) fn plain(item: &NewItem) -> Option<Plain> {
 ///
 /// # Errors
 /// The database's; nothing is stored then.
-pub(super) async fn write(db: &PgPool, items: &[NewItem], now: Moment) -> sqlx::Result<Written> {
-    let mut tx = db::begin(db).await?;
+pub(super) async fn write(db: &mut PgConnection, items: &[NewItem], now: Moment) -> sqlx::Result<Written> {
     let plain: Vec<_> = items.iter().filter_map(|it| Some((it, it.plain.as_deref()?))).collect();
-    let ready = store::short::lock_ready(&mut tx, &plain).await?;
+    let ready = find_ready(db, &plain).await?;
+    let version = |it: &Ready| Some((it.contact.room.as_ref()?.id, it.version.clone()));
+    let versions: HashMap<_, _> = ready.iter().filter_map(|(_, it)| version(it)).collect();
     let ready = ready.into_iter().map(|(nth, ready)| (plain[nth].0.id, ready)).collect();
     let (messages, contacts) = in_order(items, ready);
-    let stored: BTreeSet<_> = messages.iter().map(|it| ItemId(it.id.0)).collect();
-    let mut written = store::insert_items(&mut tx, items, &stored, now).await?;
-    let shown: BTreeSet<TenantId> = messages.iter().map(|it| it.tenant).collect();
-    if !messages.is_empty() {
-        let looked = Looked::ready(&messages, contacts, now);
-        // The rooms are locked, so they are as they were found.
-        looked.store(&mut tx, &HashMap::new(), now).await?.ok_or(sqlx::Error::RowNotFound)?;
-    }
-    tx.commit().await?;
-    meter::applied_at_once(items.iter().filter(|it| stored.contains(&it.id)), now);
-    written.shown = shown;
+    let into_rooms = receive::into_rooms(&messages, contacts, now);
+    let written = insert_items(db, items, &into_rooms, &versions, now).await?;
+    meter::applied_at_once(items.iter().filter(|it| written.stored.contains(&it.id)), now);
     Ok(written)
 }
 
@@ -71,7 +63,7 @@ fn in_order(items: &[NewItem], mut ready: HashMap<ItemId, Ready>) -> (Vec<Inboun
         let may =
             |plain: &&Plain| !late.contains(&who) && !seen.contains(&(item.app, &*item.page_id, &*plain.external_id));
         let found = item.plain.as_deref().filter(|it| may(it)).and_then(|it| Some((it, ready.remove(&item.id)?)));
-        let Some((plain, Ready { tenant, widget, contact })) = found else {
+        let Some((plain, Ready { tenant, widget, contact, .. })) = found else {
             late.insert(who);
             continue;
         };

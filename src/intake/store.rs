@@ -1,14 +1,12 @@
 //! SQL of the ledger's writing side: accepting and applying.
 
+pub mod accept;
 pub mod ledger;
-pub mod short;
-
-use std::collections::BTreeSet;
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{NewItem, strands::Strand};
+use super::strands::Strand;
 use crate::{
     clock::Moment,
     ids::{ItemId, MessageId, MetaAppId, RoomId, TenantId, WidgetId},
@@ -124,103 +122,6 @@ async fn tell_of_health(db: &PgPool, owner: TenantId, app: MetaAppId, now: Momen
     tx.commit().await?;
     tenants.dedup();
     Ok(tenants)
-}
-
-/// Items of one kind that were settled at once, because nobody needs to apply them.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the columns of the same names")]
-pub struct Settled {
-    pub kind: String,
-    pub state: &'static str,
-    pub count: u64,
-}
-
-/// What a write has done.
-#[derive(Clone, Debug, Default)]
-pub struct Written {
-    /// Where items wait now.
-    pub strands: Vec<Strand>,
-    /// Those that do not.
-    pub settled: Vec<Settled>,
-    /// Whose rooms show some of them already.
-    pub shown: BTreeSet<TenantId>,
-}
-
-/// Writes items down, one statement for all of them; those in `stored` wait for nothing. The page finds its widget here, so that no cache
-/// can be stale.
-pub async fn insert_items(
-    db: &mut PgConnection,
-    items: &[NewItem],
-    stored: &BTreeSet<ItemId>,
-    now: Moment,
-) -> sqlx::Result<Written> {
-    macro_rules! column {
-        (|$it:ident| $value:expr) => {
-            &items.iter().map(|$it| $value).collect::<Vec<_>>()
-        };
-    }
-    let rows = sqlx::query!(
-        r#"with item as materialized (
-            select *, nextval('ledger_seq') as seq
-            from (
-                select coalesce(w.tenant_id, i.owner) as tenant_id, i.id, i.shard, i.app, w.id as widget_id, i.lane, i.page_id, i.sender, i.kind,
-                    case when w.id is null and i.state is null then 'ignored' else i.state end as state,
-                    case when w.id is null and i.state is null then 'unknown page' else i.outcome end as outcome,
-                    i.raw, i.entry_time, i.received_at, i.waits
-                from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                    $10::text[], $11::bytea[], $12::bigint[], $13::timestamptz[], $14::boolean[]) with ordinality
-                    as i (id, owner, app, shard, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at, waits, nth)
-                left join widgets w on w.meta_app_owner = i.owner and w.meta_app_id = i.app and w.page_id = i.page_id
-                order by i.nth) as in_order),
-        written as (
-            insert into ledger (tenant_id, id, seq, shard, meta_app_id, widget_id, lane, page_id, sender_id, kind, state, outcome, raw,
-                entry_time, received_at, written_at)
-            select tenant_id, id, seq, shard, app, widget_id, lane, page_id, sender, kind, state, outcome, raw, entry_time, received_at,
-                $15::timestamptz
-            from item),
-        waiting as (
-            insert into pending (tenant_id, shard, seq, item_id, received_at, bytes)
-            select tenant_id, shard, seq, id, received_at, octet_length(raw)
-            from item
-            where state is null and waits)
-        select distinct tenant_id as "tenant_id?", shard as "shard?", null as kind, null as state, 0::bigint as "count!"
-        from item
-        where state is null and waits
-        union all
-        select null, null, kind, state, count(*)
-        from item
-        where state is not null
-        group by kind, state"#,
-        column!(|it| it.id.0),
-        column!(|it| it.owner.0),
-        column!(|it| it.app.0),
-        column!(|it| it.shard),
-        column!(|it| it.lane) as &[&str],
-        column!(|it| &*it.page_id) as &[&str],
-        column!(|it| &*it.sender) as &[&str],
-        column!(|it| &*it.kind) as &[&str],
-        column!(|it| it.state) as &[Option<&str>],
-        column!(|it| it.outcome) as &[Option<&str>],
-        column!(|it| &*it.raw) as &[&[u8]],
-        column!(|it| it.entry_time) as &[Option<i64>],
-        column!(|it| it.received_at),
-        column!(|it| !stored.contains(&it.id)),
-        now,
-    )
-    .fetch_all(db)
-    .await?;
-    let mut written = Written::default();
-    for row in rows {
-        match (row.tenant_id, row.shard, row.kind) {
-            (Some(tenant), Some(shard), _) => written.strands.push((TenantId(tenant), shard)),
-            (_, _, kind) => written.settled.push(Settled {
-                kind: kind.unwrap_or_default(),
-                state: if row.state.as_deref() == Some("parked") { "parked" } else { "ignored" },
-                count: u64::try_from(row.count).unwrap_or(0),
-            }),
-        }
-    }
-    Ok(written)
 }
 
 /// What waits to be applied.

@@ -127,14 +127,41 @@ pub async fn look<'a>(tx: &mut PgConnection, items: &'a [Inbound], now: Moment) 
 /// Who is behind the senders of a batch.
 pub type Contacts = HashMap<(WidgetId, String), Known>;
 
-impl<'a> Looked<'a> {
-    /// Messages of contacts whose rooms are open and locked by this transaction. None of them is stored yet, none has been changed
-    /// before it came, and no two are the same.
-    #[must_use]
-    pub fn ready(items: &'a [Inbound], contacts: Contacts, now: Moment) -> Self {
-        Self::with(items, items.iter().collect(), contacts, now)
-    }
+/// What messages into open rooms store.
+#[derive(Debug, Default)]
+pub struct IntoRooms {
+    /// The rooms.
+    pub rooms: Vec<Touched>,
+    /// Who wrote, but for those of whom it is enough that their room knows it.
+    pub wrote: Vec<Wrote>,
+    /// The messages, in order.
+    pub messages: Vec<NewMessage>,
+    /// That each of them was written, in the same order.
+    pub events: Vec<NewEvent>,
+}
 
+/// What is stored of plain texts of contacts whose rooms are open, if nobody changes these rooms before.
+///
+/// # Panics
+/// If a sender is not among the contacts or has no open room.
+#[must_use]
+pub fn into_rooms(items: &[Inbound], contacts: Contacts, now: Moment) -> IntoRooms {
+    let mut looked = Looked::with(items, items.iter().collect(), contacts, now);
+    let (rooms, wrote) = looked.marks();
+    let (mut messages, mut events) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    for it in items {
+        let talk = looked.talks.get_mut(&(it.widget, it.sender.clone())).expect("every sender has a talk");
+        let mut room = talk.room.take().expect("the room is open");
+        room.last_seq += 1;
+        let message = message(it, &room, talk, &it.content, None, now);
+        events.push(NewEvent::message(it.tenant, Kind::MessageCreated, &message.view, room.agent));
+        messages.push(message);
+        talk.room = Some(room);
+    }
+    IntoRooms { rooms, wrote, messages, events }
+}
+
+impl<'a> Looked<'a> {
     fn with(items: &'a [Inbound], fresh: Vec<&'a Inbound>, contacts: Contacts, now: Moment) -> Self {
         let mut talks: HashMap<_, _> = contacts.into_iter().map(|(key, known)| (key, Talk::with(known))).collect();
         let fresh = fresh.into_iter().map(|it| {

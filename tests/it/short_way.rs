@@ -1,6 +1,17 @@
 //! The short way: what may be put into its room by the write that promises it, and what must wait.
 
-use chatgate::{channels::meta::signature, secret::Secret};
+use std::collections::HashMap;
+
+use chatgate::{
+    channels::{Content, meta::signature},
+    ids::{ItemId, MessageId, MetaAppId, TenantId},
+    intake::{
+        self, NewItem, Plain,
+        store::accept::{Ready, Written, find_ready, insert_items},
+    },
+    rooms::receive::{Inbound, into_rooms},
+    secret::Secret,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -158,6 +169,70 @@ async fn a_room_that_somebody_holds_locked_holds_up_no_promise() {
         tx.rollback().await.unwrap();
         world.settle().await;
         assert_eq!(room(world, PSID).await, ["one", "two"]);
+    })
+    .await;
+}
+
+/// A text is found to go into its room, something happens, and it is written.
+async fn write(world: &World, mid: &str, meanwhile: &'static str) -> Written {
+    let now = world.clock.now();
+    let (owner, app) = sqlx::query_as("select tenant_id, id from meta_apps").fetch_one(&world.db).await.unwrap();
+    let content = Content::Text { text: mid.to_owned() };
+    let item = NewItem {
+        id: ItemId::fresh(now),
+        owner: TenantId(owner),
+        app: MetaAppId(app),
+        shard: intake::shard(PAGE_ID, PSID),
+        lane: "messaging",
+        page_id: PAGE_ID.to_owned(),
+        sender: PSID.to_owned(),
+        kind: "message".into(),
+        state: None,
+        outcome: None,
+        raw: text(PSID, mid, mid).to_string().into_bytes(),
+        entry_time: None,
+        received_at: now,
+        plain: Some(Box::new(Plain { external_id: mid.to_owned(), at: now, content: content.clone() })),
+    };
+    let mut connection = world.db.acquire().await.unwrap();
+    let found = find_ready(&mut connection, &[(&item, item.plain.as_deref().unwrap())]).await.unwrap();
+    let (_, Ready { tenant, widget, contact, version }) = found.into_iter().next().unwrap();
+    let versions = HashMap::from([(contact.room.as_ref().unwrap().id, version)]);
+    let inbound = Inbound {
+        id: MessageId(item.id.0),
+        tenant,
+        widget,
+        sender: PSID.to_owned(),
+        at: now,
+        external_id: mid.to_owned(),
+        content,
+        reply_to: None,
+        referral: None,
+    };
+    let contacts = HashMap::from([((widget, PSID.to_owned()), contact)]);
+    sqlx::query(meanwhile).execute(&world.db).await.unwrap();
+    insert_items(&mut connection, &[item], &into_rooms(&[inbound], contacts, now), &versions, now).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_room_that_changed_after_it_was_found_is_left_alone() {
+    story(async |world| {
+        post(world, &[text(PSID, "m_1", "one")]).await;
+        world.settle().await;
+        let written = write(world, "two", "select").await;
+        assert_eq!((written.stored.len(), written.strands.len(), count(world, PENDING).await), (1, 0, 0));
+        for (mid, meanwhile) in [
+            ("three", "update rooms set tags = '{late}'"),
+            ("four", "update rooms set unread = 0"),
+            ("five", "update rooms set last_seq = last_seq"),
+        ] {
+            let written = write(world, mid, meanwhile).await;
+            assert_eq!((written.stored.len(), written.strands.len(), count(world, PENDING).await), (0, 1, 1), "{mid}");
+            world.settle().await;
+        }
+        assert_eq!(room(world, PSID).await, ["one", "two", "three", "four", "five"]);
+        let told = world.kinds().await;
+        assert_eq!(told.iter().filter(|it| *it == "message.created").count(), 5);
     })
     .await;
 }

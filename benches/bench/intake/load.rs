@@ -244,6 +244,9 @@ async fn post(state: Arc<State>, line: u64, started: Instant) -> anyhow::Result<
             due += Duration::from_secs_f64(
                 -(1.0 - random).ln() * order.connections as f64 * order.per_post as f64 / per_second,
             );
+            if due >= end {
+                break;
+            }
             if due > free_since {
                 tokio::time::sleep_until(due.into()).await;
                 free_since = Instant::now();
