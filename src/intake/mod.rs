@@ -12,6 +12,8 @@ mod short;
 pub mod store;
 pub mod strands;
 
+use std::borrow::Cow;
+
 use sha2::{Digest, Sha256};
 
 /// Parts into which a tenant's senders are divided; each is applied by one worker at a time, in whichever process. More parts than
@@ -39,7 +41,7 @@ pub struct NewItem {
     pub lane: &'static str,
     pub page_id: String,
     pub sender: String,
-    pub kind: std::borrow::Cow<'static, str>,
+    pub kind: Cow<'static, str>,
     pub state: Option<&'static str>,
     pub outcome: Option<&'static str>,
     pub raw: Vec<u8>,

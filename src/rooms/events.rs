@@ -3,7 +3,7 @@
 //! An event's cursor is (transaction id, sequence). A reader takes events whose transaction is below every running one, so that a
 //! slow transaction is never overtaken and missed. The id is the writer's own, or that of the newest transaction that had ended when
 //! the statement began, if it is higher: whoever waits for a room may have had an id before the one who held it (migration 0079).
-//! Whoever appends about a room has locked it in an earlier statement, or finds its row as an earlier one has found it.
+//! Whoever appends about a room has locked it in an earlier statement, or asks for the id when it has (`events_xid`, migration 0082).
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -125,6 +125,89 @@ async fn a_window_counts_from_the_last_word_whatever_room_it_went_into() {
 }
 
 #[tokio::test]
+async fn a_webhook_of_many_is_promised_first() {
+    story(async |world| {
+        post(world, &[text(PSID, "m_0", "0")]).await;
+        world.settle().await;
+        let texts = |from: usize, to: usize| (from..to).map(|n| text(PSID, &format!("m_{n}"), &n.to_string()));
+        post(world, &texts(1, 33).collect::<Vec<_>>()).await;
+        assert_eq!(count(world, PENDING).await, 0);
+        post(world, &texts(33, 66).collect::<Vec<_>>()).await;
+        assert_eq!(count(world, PENDING).await, 33);
+        world.settle().await;
+        let in_order =
+            "select count(*) from messages where direction = 'inbound' and (content ->> 'text')::integer + 1 = seq";
+        assert_eq!((count(world, PENDING).await, count(world, in_order).await), (0, 66));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_happened_before_a_room_was_had_is_told_before() {
+    story(async |world| {
+        let psids = [PSID, "7300000000000002"];
+        for psid in psids {
+            post(world, &[text(psid, &format!("m_{psid}"), "one")]).await;
+        }
+        world.settle().await;
+        // Whoever writes into a room stops there, with the other one before it.
+        sqlx::raw_sql(
+            "create function stop() returns trigger language plpgsql as $$
+            begin
+                perform pg_advisory_xact_lock_shared(77);
+                return new;
+            end $$;
+            create trigger stop before update on rooms for each row execute function stop()",
+        )
+        .execute(&world.db)
+        .await
+        .unwrap();
+        // The short way, and the long one of what is no text.
+        for (round, event) in
+            [text as fn(&str, &str, &str) -> Value, |psid, mid, _| picture(psid, mid)].iter().enumerate()
+        {
+            let mut stop = chatgate::db::begin(&world.db).await.unwrap();
+            sqlx::query("select pg_advisory_xact_lock(77)").execute(&mut *stop).await.unwrap();
+            let events = psids.map(|psid| event(psid, &format!("m_{psid}_{round}"), "two"));
+            let writing = async {
+                post(world, &events).await;
+                world.settle().await;
+            };
+            let meanwhile = async {
+                while count(
+                    world,
+                    "select count(*) from pg_locks where locktype = 'advisory' and objid = 77 and not granted",
+                )
+                .await
+                    == 0
+                {
+                    tokio::task::yield_now().await;
+                }
+                // Both rooms: the one that is being written into waits, the other one is told about.
+                let told = sqlx::query(
+                    "with held as materialized (
+                        select tenant_id, id
+                        from rooms
+                        for update skip locked)
+                    insert into events (at, tenant_id, kind, room_id, data)
+                    select now(), tenant_id, 'room.updated', id, '{}'
+                    from held",
+                );
+                assert_eq!(told.execute(&world.db).await.unwrap().rows_affected(), 1);
+                stop.rollback().await.unwrap();
+            };
+            tokio::join!(writing, meanwhile);
+            let log = world.events().await;
+            let updated = log.iter().rposition(|it| it["kind"] == "room.updated").unwrap();
+            let rest: Vec<_> = log[updated..].iter().filter(|it| it["room_id"] == log[updated]["room_id"]).collect();
+            let kinds: Vec<_> = rest.iter().map(|it| it["kind"].as_str().unwrap()).collect();
+            assert_eq!(kinds, ["room.updated", "message.created"]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nobody_overtakes_what_waits() {
     story(async |world| {
         post(world, &[text(PSID, "m_1", "one")]).await;

@@ -313,6 +313,7 @@ mod tests {
     fn page_and_person_are_found_whichever_way_they_stand() {
         check_event(r#"{"sender":{"id":"7"},"recipient":{"id":"1"},"message":{}}"#, "messaging 1/7 message");
         check_event(r#"{"sender":{"id":7},"recipient":{"id":1},"message":{}}"#, "messaging 1/7 message");
+        check_event(r#"{"sender":{"id":"\u0037"},"recipient":{"id":"\u0031"},"message":{}}"#, "messaging 1/7 message");
         check_event(r#"{"sender":{"id":"1"},"recipient":{"id":"7"},"message":{"is_echo":true}}"#, "messaging 1/7 echo");
         check_event(r#"{"sender":{"id":"7"},"recipient":{"id":"1"},"message":{"is_echo":true}}"#, "messaging 1/7 echo");
         check_event(r#"{"sender":{"id":"1"},"recipient":{"id":"7"},"read":{}}"#, "messaging 1/7 read");

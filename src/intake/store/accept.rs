@@ -206,6 +206,10 @@ pub async fn insert_items<S: BuildHasher>(
             select t.id
             from unnest($30::uuid[]) as t (id)
             where t.id not in (select id from moved)
+        ), told as materialized (
+            -- All rooms are locked by now.
+            select events_xid() as xid
+            from (select count(*) from moved) as done
         ), wrote as (
             update contacts c
             set last_inbound_at = greatest(c.last_inbound_at, w.at),
@@ -234,8 +238,8 @@ pub async fn insert_items<S: BuildHasher>(
             from message
             where room_id not in (select id from failed)
         ), logged as (
-            insert into events (at, tenant_id, kind, room_id, agent_id, data)
-            select $15, tenant_id, 'message.created', room_id, agent_id, event::json
+            insert into events (xid, at, tenant_id, kind, room_id, agent_id, data)
+            select (select xid from told), $15, tenant_id, 'message.created', room_id, agent_id, event::json
             from message
             where room_id not in (select id from failed)
         )

@@ -358,6 +358,10 @@ pub async fn write(
             where r.tenant_id = t.tenant_id and r.id = t.id and r.last_seq = t.last_seq and r.agent_id is not distinct from t.agent_id
               and r.status <> 'closed'
             returning r.id
+        ), told as materialized (
+            -- All rooms are locked by now.
+            select events_xid() as xid
+            from (select count(*) from moved) as done
         ), wrote as (
             update contacts c
             set last_inbound_at = greatest(c.last_inbound_at, w.at), ad_message_at = greatest(c.ad_message_at, w.ad_message_at),
@@ -373,8 +377,8 @@ pub async fn write(
             -- Else somebody else's message may have the number of one of these.
             where (select count(*) from moved) = cardinality($3::uuid[])
         ), logged as (
-            insert into events (at, tenant_id, kind, room_id, agent_id, former_agent_id, data)
-            select $1, e.tenant_id, e.kind, e.room_id, e.agent_id, e.former_agent_id, e.data::json
+            insert into events (xid, at, tenant_id, kind, room_id, agent_id, former_agent_id, data)
+            select (select xid from told), $1, e.tenant_id, e.kind, e.room_id, e.agent_id, e.former_agent_id, e.data::json
             from unnest($26::uuid[], $27::text[], $28::uuid[], $29::uuid[], $30::uuid[], $31::text[])
                 as e (tenant_id, kind, room_id, agent_id, former_agent_id, data)
         )
